@@ -1,0 +1,79 @@
+"""The one registry: anything named in a config, a command or a log is registered here under a kind and a name.
+
+    @register("attack", "roleplay")
+    def roleplay(...): ...
+
+    get("attack", "roleplay")      # did-you-mean on a misspelling
+    names("attack")                # sorted
+
+A kind may name the modules that fill it (`PROVIDERS`), imported the first time the kind is asked for, so that start-up stays
+light. Third parties add entries through the entry-point group `uphold.plugins`: each entry is a module that registers on import.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from uphold.core.errors import unknown
+
+T = TypeVar("T")
+
+# kind -> modules whose import registers its built-in entries
+PROVIDERS: dict[str, tuple[str, ...]] = {
+    "backend": ("uphold.models.builtin", "uphold.models.hf", "uphold.models.openai", "uphold.models.fake"),
+    "source": ("uphold.world.source", "uphold.data.files"),
+    "transform": ("uphold.data.transforms",),
+    "attack": ("uphold.redteam.attacks",),
+    "grader": ("uphold.redteam.grading",),
+}
+
+_entries: dict[str, dict[str, Any]] = {}
+_loaded: set[str] = set()
+
+
+def register(kind: str, name: str) -> Callable[[T], T]:
+    """Decorator: store the object under (kind, name). Raises ValueError when the name is taken by another object."""
+
+    def keep(thing: T) -> T:
+        table = _entries.setdefault(kind, {})
+        if name in table and table[name] is not thing:
+            raise ValueError(f"{kind} {name!r} is registered twice")
+        table[name] = thing
+        return thing
+
+    return keep
+
+
+def _load(kind: str) -> None:
+    if kind in _loaded:
+        return
+    _loaded.add(kind)
+    for module in PROVIDERS.get(kind, ()):
+        importlib.import_module(module)
+    if "plugins" not in _loaded:
+        _loaded.add("plugins")
+        for entry in entry_points(group="uphold.plugins"):
+            entry.load()
+
+
+def get(kind: str, name: str, where: str = "") -> Any:
+    """The object registered as (kind, name). Raises ConfigError with the nearest name when there is none."""
+    _load(kind)
+    table = _entries.get(kind, {})
+    if name not in table:
+        raise unknown(kind, name, table, where)
+    return table[name]
+
+
+def names(kind: str) -> list[str]:
+    """Every registered name of a kind, sorted."""
+    _load(kind)
+    return sorted(_entries.get(kind, {}))
+
+
+def kinds() -> list[str]:
+    """Every kind that is known, sorted."""
+    return sorted({*PROVIDERS, *_entries})
