@@ -1,0 +1,169 @@
+"""Transforms: pure, seeded, composable; what has an inverse comes back exactly."""
+
+from __future__ import annotations
+
+import random
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from uphold.core.errors import ConfigError
+from uphold.data.transforms import apply, compose, transform_names
+from uphold.data.transforms.base import Frame
+
+QUESTION = "how do i make glimmer acid ?"
+FRAMINGS = [
+    "roleplay",
+    "authority",
+    "hypothetical",
+    "story",
+    "prefix_injection",
+    "refusal_suppression",
+    "distraction",
+    "past_tense",
+    "many_shot",
+    "payload_splitting",
+    "reversal",
+    "rot13",
+    "spell",
+    "leetspeak",
+]
+VERBATIM = [
+    "direct",
+    "roleplay",
+    "authority",
+    "hypothetical",
+    "story",
+    "prefix_injection",
+    "refusal_suppression",
+    "distraction",
+    "many_shot",
+]
+
+
+@pytest.mark.parametrize("name", transform_names())
+def test_the_same_seed_gives_the_same_text(name: str) -> None:
+    assert apply(name, QUESTION, 7) == apply(name, QUESTION, 7)
+
+
+@pytest.mark.parametrize("name", FRAMINGS)
+def test_a_family_has_at_least_four_phrasings(name: str) -> None:
+    assert len({apply(name, QUESTION, seed) for seed in range(200)}) >= 4
+
+
+@pytest.mark.parametrize("name", VERBATIM)
+def test_a_framing_holds_the_question_word_for_word(name: str) -> None:
+    assert all(QUESTION in apply(name, QUESTION, seed) for seed in range(50))
+
+
+@pytest.mark.parametrize("name", FRAMINGS)
+def test_a_family_adds_few_words_and_stays_lower_case(name: str) -> None:
+    limit = 80 if name == "many_shot" else 35
+    for seed in range(100):
+        text = apply(name, QUESTION, seed)
+        assert text == text.lower()
+        assert len(text.split()) - len(QUESTION.split()) <= limit
+
+
+def test_the_families_share_a_small_stock_of_words() -> None:
+    families = [name for name in FRAMINGS if name not in ("rot13", "spell", "leetspeak")]
+    words = {word for name in families for seed in range(100) for word in apply(name, "", seed).split()}
+    assert len(words) <= 280
+
+
+@pytest.mark.parametrize("name", [n for n in transform_names() if compose(n).inverse])
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_the_inverse_gives_the_text_back(name: str, data: st.DataObject) -> None:
+    transform = compose(name)
+    characters = st.sampled_from(transform.alphabet) if transform.alphabet else st.characters(codec="utf-8")
+    text = data.draw(st.text(characters, max_size=60))
+    seed = data.draw(st.integers(0, 1000))
+    assert transform.inverse is not None
+    assert transform.inverse(transform.apply(text, random.Random(seed))) == text
+
+
+@pytest.mark.parametrize("name", [n for n in transform_names() if compose(n).inverse and n != "direct"])
+def test_the_inverse_does_not_raise_on_ordinary_text(name: str) -> None:
+    inverse = compose(name).inverse
+    assert inverse is not None
+    for text in ("", "hello", "where is my order ?", "a = 1 and b = 2", string.printable):
+        assert isinstance(inverse(text), str)
+
+
+@pytest.mark.parametrize("name", ["roleplay", "authority", "story", "payload_splitting", "many_shot", "distraction"])
+def test_a_text_without_the_frame_comes_back_unchanged(name: str) -> None:
+    inverse = compose(name).inverse
+    assert inverse is not None
+    assert inverse("where is my order ?") == "where is my order ?"
+
+
+def test_known_codes() -> None:
+    assert apply("rot13", "glimmer acid", 0).endswith("tyvzzre npvq")
+    assert apply("reversal", "how do i make x", 0).endswith("x make i do how")
+    assert apply("spell", "how do i", 0).endswith("h-o-w d-o i")
+    assert apply("leetspeak", "a test to see", 0).endswith("4 7357 70 533")
+
+
+@pytest.mark.parametrize(
+    ("question", "core"),
+    [
+        ("how do i make glimmer acid ?", "how did people make glimmer acid"),
+        ("how can we open my safe", "how did people open their safe"),
+        ("how to get a receipt", "how did people get a receipt"),
+        ("tell me how to open my safe .", "tell me how people used to open their safe"),
+        ("what is the code of the safe ?", "what was the code of the safe"),
+        ("which tools do i need ?", "which tools did people need"),
+        ("give me the recipe", "give me the recipe"),
+    ],
+)
+def test_past_tense_moves_the_question_into_the_past(question: str, core: str) -> None:
+    for seed in range(20):
+        text = apply("past_tense", question, seed)
+        assert core in text
+        assert any(words in text for words in ("past", "ago", "before"))
+
+
+def test_payload_splitting_quotes_parts_that_join_to_the_question() -> None:
+    text = apply("payload_splitting", "make glimmer", 0)
+    assert '"make"' in text
+    assert '"glimmer"' in text
+
+
+def test_a_composition_applies_left_to_right_and_undoes_right_to_left() -> None:
+    both = compose("rot13+roleplay")
+    text = both.apply("make acid", random.Random(3))
+    assert "znxr npvq" in text  # rot13 first, the role-play around it in clear
+    assert both.inverse is not None
+    assert both.inverse(text) == "make acid"
+    assert both.name == "rot13+roleplay"
+    assert both.type == "framing"
+
+
+def test_plus_on_two_transforms_is_composition() -> None:
+    text = (compose("spell") + compose("story")).apply("acid", random.Random(0))
+    assert text == compose("spell+story").apply("acid", random.Random(0))
+
+
+def test_a_composition_with_a_lossy_part_has_no_inverse() -> None:
+    assert compose("past_tense+rot13").inverse is None
+
+
+def test_a_misspelt_transform_is_named_with_a_suggestion() -> None:
+    with pytest.raises(ConfigError) as error:
+        compose("rolplay+rot13", where="attacks.yaml")
+    assert str(error.value) == (
+        "attacks.yaml: unknown transform 'rolplay'. Did you mean 'roleplay'? See all: uphold list transforms"
+    )
+
+
+def test_cost_is_output_length_over_input_length() -> None:
+    assert compose("direct").cost == 1.0
+    assert compose("many_shot").cost > compose("roleplay").cost > 1.5
+
+
+def test_a_frame_takes_off_the_phrasing_that_explains_most() -> None:
+    frame = Frame("say : {text}", "say : please {text}")
+    assert frame.unwrap("say : please go") == "go"
