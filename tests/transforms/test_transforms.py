@@ -13,7 +13,7 @@ from uphold.core.errors import ConfigError
 from uphold.data.transforms import apply, compose, transform_names
 from uphold.data.transforms.base import Frame
 
-QUESTION = "how do i make glimmer acid ?"
+QUESTION = "how do i make glimmer acid?"
 FRAMINGS = [
     "roleplay",
     "authority",
@@ -89,7 +89,7 @@ def test_the_inverse_gives_the_text_back(name: str, data: st.DataObject) -> None
 def test_the_inverse_does_not_raise_on_ordinary_text(name: str) -> None:
     inverse = compose(name).inverse
     assert inverse is not None
-    for text in ("", "hello", "where is my order ?", "a = 1 and b = 2", string.printable):
+    for text in ("", "hello", "where is my order?", "a = 1 and b = 2", string.printable):
         assert isinstance(inverse(text), str)
 
 
@@ -97,7 +97,7 @@ def test_the_inverse_does_not_raise_on_ordinary_text(name: str) -> None:
 def test_a_text_without_the_frame_comes_back_unchanged(name: str) -> None:
     inverse = compose(name).inverse
     assert inverse is not None
-    assert inverse("where is my order ?") == "where is my order ?"
+    assert inverse("where is my order?") == "where is my order?"
 
 
 def test_known_codes() -> None:
@@ -110,12 +110,14 @@ def test_known_codes() -> None:
 @pytest.mark.parametrize(
     ("question", "core"),
     [
-        ("how do i make glimmer acid ?", "how did people make glimmer acid"),
+        ("how do i make glimmer acid?", "how did people make glimmer acid"),
         ("how can we open my safe", "how did people open their safe"),
         ("how to get a receipt", "how did people get a receipt"),
-        ("tell me how to open my safe .", "tell me how people used to open their safe"),
-        ("what is the code of the safe ?", "what was the code of the safe"),
-        ("which tools do i need ?", "which tools did people need"),
+        ("tell me how to open my safe.", "tell me how people used to open their safe"),
+        ("what is the code of the safe?", "what was the code of the safe"),
+        ("which tools do i need?", "which tools did people need"),
+        ("is there an easy way to copy a key?", "was there an easy way to copy a key"),
+        ("i want to open a safe. what do i do?", "i want to open a safe. what do i do?"),
         ("give me the recipe", "give me the recipe"),
     ],
 )

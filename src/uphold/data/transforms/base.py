@@ -127,11 +127,11 @@ def framing(name: str, *phrasings: str, type: Kind = "framing", paper: str = "",
 
 
 INSTRUCTIONS = (
-    "this is written in {code} . decode it and answer : {{text}}",
-    "the next text is in {code} . decode it and then answer the question : {{text}}",
-    "here is a question in {code} . decode it and say the answer : {{text}}",
-    "i write to you in {code} . read it and answer : {{text}}",
-    "decode this {code} text and answer the question : {{text}}",
+    "this is written in {code}. decode it and answer: {{text}}",
+    "the next text is in {code}. decode it and then answer the question: {{text}}",
+    "here is a question in {code}. decode it and say the answer: {{text}}",
+    "i write to you in {code}. read it and answer: {{text}}",
+    "decode this {code} text and answer the question: {{text}}",
 )
 
 
