@@ -108,6 +108,7 @@ class Measurement(Record):
 
     n_asked: samples put to the subject; n_scored: samples that got a score. worst and best: the value had every unscored sample
     come out the bad or the good way (equal to value when n_scored == n_asked). higher_is_better says which way is bad.
+    worst_interval: the interval of `worst`; gates judge by its bad end. unit: share, difference, or what it is counted in.
     interval: (low, high) at `level`, by `interval_method`. subject: hashes of what was measured (model, guard, constitution).
     by: the slice this number is about, e.g. {"split": "held_out"} or {"family": "roleplay"}.
     """
@@ -121,6 +122,7 @@ class Measurement(Record):
     level: float = 0.95
     worst: float | None = None
     best: float | None = None
+    worst_interval: tuple[float, float] | None = None
     higher_is_better: bool = True
     unit: str = "share"
     subject: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,273 @@
+"""From outcomes to Measurements: the one place where a number gets its n, its interval and its worst case.
+
+Takes the outcomes of single samples (True, False, a score in [0, 1], or None where there was no answer to score); gives a
+`Measurement` for the ledger. An unscored sample is never counted as a zero and never dropped in silence: `value` is over the scored
+ones, `worst` and `best` say what it would be had every unscored one come out badly or well. Gates judge by `worst_case_interval`:
+the interval computed with every unscored sample counted as bad, of which they take the bad end.
+"""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from uphold.core import stats
+from uphold.core.files import finite
+from uphold.core.records import Measurement
+
+Outcome = bool | float | None
+
+
+@functools.cache
+def code_version() -> str:
+    """The package version, with the git commit when run from a checkout: '0.1.0+g1a2b3c4d5e6f' ('.dirty' when src was edited)."""
+    from uphold import __version__
+
+    root = Path(__file__).resolve().parents[3]
+    if not (root / ".git").exists():
+        return __version__
+    commit = _git(root, "rev-parse", "--short=12", "HEAD")
+    dirty = commit and _git(root, "status", "--porcelain", "--untracked-files=no", "--", "src")
+    return f"{__version__}+g{commit}{'.dirty' if dirty else ''}" if commit else __version__
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What git answers, or '' when it is not there, slow or unwilling: a version must never stop a measurement."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _interval(values: Sequence[float], groups: Sequence[Hashable], level: float, seed: int) -> stats.Interval | None:
+    """Wilson when every value is 0 or 1 and every group occurs once; else a bootstrap over groups. None when nothing is known."""
+    if not values:
+        return None
+    is_binary = all(value in (0.0, 1.0) for value in values)
+    is_independent = len(set(groups)) == len(groups)
+    if is_binary and is_independent:
+        return stats.wilson(int(sum(values)), len(values), level)
+    found = stats.bootstrap_clustered(values, groups, seed=seed, level=level)
+    n_groups = len(set(groups))
+    if is_binary and found.low == found.high:
+        # all alike: the bootstrap would claim certainty, so count each group once and ask what that many groups can show
+        bound = stats.wilson(round(values[0]) * n_groups, n_groups, level)
+        return stats.Interval(bound.low, bound.high, "wilson-by-group", level)
+    return stats.Interval(max(0.0, found.low), min(1.0, found.high), found.method, level)
+
+
+def proportion(
+    metric: str,
+    outcomes: Sequence[Outcome],
+    *,
+    groups: Sequence[Hashable] | None = None,
+    higher_is_better: bool = True,
+    subject: Mapping[str, str] | None = None,
+    data: str = "",
+    seeds: Sequence[int] = (),
+    by: Mapping[str, str] | None = None,
+    baseline: str | None = None,
+    note: str = "",
+    level: float = 0.95,
+) -> Measurement:
+    """The share of outcomes that are true (or the mean score in [0, 1]).
+
+    outcomes: one per sample asked; None = unscored. groups: what repeats across samples, one per outcome (default: all distinct);
+    repeats make the interval a bootstrap over groups. No outcome scored gives value None, status 'unscored'. Raises ValueError on
+    a score outside [0, 1] (NaN too) or on groups of another length.
+    """
+    groups = list(range(len(outcomes))) if groups is None else list(groups)
+    if len(groups) != len(outcomes):
+        raise ValueError(f"{metric}: {len(groups)} groups for {len(outcomes)} outcomes")
+    if any(o is not None and not 0 <= o <= 1 for o in outcomes):
+        raise ValueError(f"{metric}: outcomes must be None, a bool or a number in [0, 1]")
+    kept = [(float(o), g) for o, g in zip(outcomes, groups, strict=True) if o is not None]
+    values = [value for value, _ in kept]
+    n_asked, n_scored = len(outcomes), len(values)
+    seed = seeds[0] if seeds else 0
+    interval = _interval(values, [group for _, group in kept], level, seed)
+    bad, good = (0.0, 1.0) if higher_is_better else (1.0, 0.0)
+    missing = n_asked - n_scored
+    all_bad = [bad if o is None else float(o) for o in outcomes]
+    worst_interval = _interval(all_bad, groups, level, seed)
+    return Measurement(
+        metric=metric,
+        value=sum(values) / n_scored if n_scored else None,
+        n_asked=n_asked,
+        n_scored=n_scored,
+        interval=(interval.low, interval.high) if interval else None,
+        interval_method=interval.method if interval else None,
+        level=level,
+        worst=(sum(values) + bad * missing) / n_asked if n_asked else None,
+        best=(sum(values) + good * missing) / n_asked if n_asked else None,
+        worst_interval=(worst_interval.low, worst_interval.high) if worst_interval else None,
+        higher_is_better=higher_is_better,
+        subject=dict(subject or {}),
+        data=data,
+        seeds=tuple(seeds),
+        code=code_version(),
+        by=dict(by or {}),
+        baseline=baseline,
+        note=note,
+        status=_status(n_asked, n_scored),
+    )
+
+
+def _status(n_asked: int, n_scored: int) -> Any:
+    return "unscored" if n_scored == 0 else "ok" if n_scored == n_asked else "partial"
+
+
+def paired_difference(
+    metric: str,
+    before: Sequence[Outcome],
+    after: Sequence[Outcome],
+    *,
+    groups: Sequence[Hashable] | None = None,
+    higher_is_better: bool = True,
+    subject: Mapping[str, str] | None = None,
+    data: str = "",
+    seeds: Sequence[int] = (),
+    by: Mapping[str, str] | None = None,
+    baseline: str | None = None,
+    note: str = "",
+    level: float = 0.95,
+) -> Measurement:
+    """after - before on the same samples, in [-1, 1] (unit 'difference').
+
+    Only pairs scored on both sides count. Binary and independent outcomes: Newcombe's interval, and McNemar's exact p in `note`; else a
+    bootstrap over groups of the differences. worst: every unscored pair moved the bad way by all that its unscored side allows.
+    Raises ValueError when the two sides differ in length.
+    """
+    if len(before) != len(after):
+        raise ValueError(f"{metric}: {len(before)} outcomes before, {len(after)} after: they must be the same samples")
+    groups = list(range(len(before))) if groups is None else list(groups)
+    if len(groups) != len(before):
+        raise ValueError(f"{metric}: {len(groups)} groups for {len(before)} pairs")
+    bad, good = (0.0, 1.0) if higher_is_better else (1.0, 0.0)
+    seed = seeds[0] if seeds else 0
+    pairs = [
+        (float(b), float(a), g)
+        for b, a, g in zip(before, after, groups, strict=True)
+        if b is not None and a is not None
+    ]
+    interval, p_value = _paired_interval(pairs, level, seed)
+    worst_pairs = [(_or(b, good), _or(a, bad), g) for b, a, g in zip(before, after, groups, strict=True)]
+    best_pairs = [(_or(b, bad), _or(a, good), g) for b, a, g in zip(before, after, groups, strict=True)]
+    worst_interval, _ = _paired_interval(worst_pairs, level, seed)
+    p_text = "" if p_value is None else f"McNemar exact p = {p_value:.3g}"
+    return Measurement(
+        metric=metric,
+        value=_mean_difference(pairs),
+        n_asked=len(before),
+        n_scored=len(pairs),
+        interval=(interval.low, interval.high) if interval else None,
+        interval_method=interval.method if interval else None,
+        level=level,
+        worst=_mean_difference(worst_pairs),
+        best=_mean_difference(best_pairs),
+        worst_interval=(worst_interval.low, worst_interval.high) if worst_interval else None,
+        higher_is_better=higher_is_better,
+        unit="difference",
+        subject=dict(subject or {}),
+        data=data,
+        seeds=tuple(seeds),
+        code=code_version(),
+        by=dict(by or {}),
+        baseline=baseline,
+        note="; ".join(part for part in (note, p_text) if part),
+        status=_status(len(before), len(pairs)),
+    )
+
+
+Pair = tuple[float, float, Hashable]
+
+
+def _or(outcome: Outcome, otherwise: float) -> float:
+    return otherwise if outcome is None else float(outcome)
+
+
+def _mean_difference(pairs: Sequence[Pair]) -> float | None:
+    return sum(a - b for b, a, _ in pairs) / len(pairs) if pairs else None
+
+
+def _paired_interval(pairs: Sequence[Pair], level: float, seed: int) -> tuple[stats.Interval | None, float | None]:
+    """(interval of after - before, McNemar p or None)."""
+    if not pairs:
+        return None, None
+    groups = [g for _, _, g in pairs]
+    is_binary = all(b in (0.0, 1.0) and a in (0.0, 1.0) for b, a, _ in pairs)
+    if is_binary and len(set(groups)) == len(groups):
+        both = sum(1 for b, a, _ in pairs if a and b)
+        only_after = sum(1 for b, a, _ in pairs if a and not b)
+        only_before = sum(1 for b, a, _ in pairs if b and not a)
+        neither = len(pairs) - both - only_after - only_before
+        interval = stats.newcombe_paired(both, only_after, only_before, neither, level)
+        return interval, stats.mcnemar_exact(only_after, only_before)
+    found = stats.bootstrap_clustered([a - b for b, a, _ in pairs], groups, seed=seed, level=level)
+    return stats.Interval(max(-1.0, found.low), min(1.0, found.high), found.method, level), None
+
+
+def scalar(
+    metric: str,
+    value: float | None,
+    n: int,
+    *,
+    n_asked: int | None = None,
+    interval: stats.Interval | None = None,
+    higher_is_better: bool = True,
+    unit: str = "",
+    subject: Mapping[str, str] | None = None,
+    data: str = "",
+    seeds: Sequence[int] = (),
+    by: Mapping[str, str] | None = None,
+    baseline: str | None = None,
+    note: str = "",
+) -> Measurement:
+    """A number that is not a share: seconds, nats, an AUPRC. NaN and infinities become None, status 'unscored'.
+
+    n: samples behind it; n_asked: samples asked (default n). worst and best stay None when some were not scored: a plain number
+    says nothing of what they might have been.
+    """
+    value = finite(value)
+    n_asked = n if n_asked is None else n_asked
+    is_whole = value is not None and n == n_asked
+    return Measurement(
+        metric=metric,
+        value=value,
+        n_asked=n_asked,
+        n_scored=n if value is not None else 0,
+        interval=(interval.low, interval.high) if interval and value is not None else None,
+        interval_method=interval.method if interval and value is not None else None,
+        level=interval.level if interval else 0.95,
+        worst=value if is_whole else None,
+        best=value if is_whole else None,
+        worst_interval=(interval.low, interval.high) if interval and is_whole else None,
+        higher_is_better=higher_is_better,
+        unit=unit,
+        subject=dict(subject or {}),
+        data=data,
+        seeds=tuple(seeds),
+        code=code_version(),
+        by=dict(by or {}),
+        baseline=baseline,
+        note=note,
+        status="unscored" if value is None else "ok" if n == n_asked else "partial",
+    )
+
+
+def worst_case_interval(measurement: Measurement) -> tuple[float, float] | None:
+    """The interval with every unscored sample counted as bad: what a gate judges by. None when none is known (nothing asked, or
+    a partial number that has no worst case): evidence is then insufficient."""
+    return measurement.worst_interval
+
+
+def worst_end(measurement: Measurement) -> float | None:
+    """The bad end of `worst_case_interval`: its low end where higher is better, else its high end."""
+    interval = worst_case_interval(measurement)
+    return None if interval is None else interval[0] if measurement.higher_is_better else interval[1]

@@ -1,0 +1,232 @@
+"""Intervals, tests and sample sizes: pure functions on numbers.
+
+Every `Measurement` gets its interval here. Each function names its equation and source, and stays right at the ends (k = 0, k = n)
+and for n = 0, where nothing is known and the interval is the whole range. SciPy is imported on first use, for the beta and normal
+quantiles only. Left out: asymptotic (Wald) intervals, which are wrong where safety numbers live, near 0 and 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+
+class Interval(NamedTuple):
+    """A confidence interval: low <= high, how it was made, and its level (e.g. 0.95)."""
+
+    low: float
+    high: float
+    method: str
+    level: float = 0.95
+
+
+def _check_counts(k: int, n: int, level: float) -> None:
+    if n < 0 or not 0 <= k <= n:
+        raise ValueError(f"need 0 <= k <= n, got k={k}, n={n}")
+    _check_level(level)
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie strictly between 0 and 1, got {level}")
+
+
+def _z(level: float) -> float:
+    """Two-sided standard normal quantile: 1.95996 at level 0.95."""
+    return NormalDist().inv_cdf(0.5 + level / 2)
+
+
+def wilson(k: int, n: int, level: float = 0.95) -> Interval:
+    """Score interval for a proportion k/n.
+
+    (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n), p = k/n (Wilson 1927, JASA 22:209). n = 0 gives (0, 1).
+    """
+    _check_counts(k, n, level)
+    if n == 0:
+        return Interval(0.0, 1.0, "wilson", level)
+    z, p = _z(level), k / n
+    centre = p + z * z / (2 * n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    low = 0.0 if k == 0 else max(0.0, (centre - half) / scale)  # exact at the ends, where rounding would leave 1e-17
+    high = 1.0 if k == n else min(1.0, (centre + half) / scale)
+    return Interval(low, high, "wilson", level)
+
+
+def clopper_pearson(k: int, n: int, level: float = 0.95) -> Interval:
+    """Exact interval for a proportion: coverage is at least `level` for every true rate. n = 0 gives (0, 1).
+
+    low = Beta^-1(a/2; k, n-k+1), high = Beta^-1(1-a/2; k+1, n-k), a = 1 - level (Clopper & Pearson 1934, Biometrika 26:404).
+    """
+    _check_counts(k, n, level)
+    tail = (1 - level) / 2
+    return Interval(_beta_low(k, n, tail), _beta_high(k, n, tail), "clopper-pearson", level)
+
+
+def upper_bound(k: int, n: int, level: float = 0.95) -> float:
+    """One-sided exact upper bound of a rate: the true rate is below it with confidence `level`. 1.0 for n = 0 or k = n.
+
+    Beta^-1(level; k+1, n-k). With k = 0 this is 1 - (1-level)^(1/n), about 3/n at 95%.
+    """
+    _check_counts(k, n, level)
+    return _beta_high(k, n, 1 - level)
+
+
+def lower_bound(k: int, n: int, level: float = 0.95) -> float:
+    """One-sided exact lower bound of a rate: Beta^-1(1-level; k, n-k+1). 0.0 for n = 0 or k = 0."""
+    _check_counts(k, n, level)
+    return _beta_low(k, n, 1 - level)
+
+
+def _beta_low(k: int, n: int, tail: float) -> float:
+    from scipy.special import betaincinv
+
+    return 0.0 if k == 0 else float(betaincinv(k, n - k + 1, tail))
+
+
+def _beta_high(k: int, n: int, tail: float) -> float:
+    from scipy.special import betainccinv
+
+    return 1.0 if k == n else float(betainccinv(k + 1, n - k, tail))
+
+
+def newcombe_paired(a: int, b: int, c: int, d: int, level: float = 0.95) -> Interval:
+    """Interval for p1 - p2, two proportions of the same items. n = 0 gives (-1, 1).
+
+    a: both true; b: only the first; c: only the second; d: neither. p1 - p2 = (b - c)/n. Method 10 of Newcombe 1998
+    (Statistics in Medicine 17:2635): the two Wilson intervals joined by the correlation phi, corrected for continuity.
+    """
+    n = a + b + c + d
+    if min(a, b, c, d) < 0:
+        raise ValueError(f"counts must not be negative, got {(a, b, c, d)}")
+    _check_level(level)
+    if n == 0:
+        return Interval(-1.0, 1.0, "newcombe-paired", level)
+    first, second = wilson(a + b, n, level), wilson(a + c, n, level)
+    p1, p2 = (a + b) / n, (a + c) / n
+    phi = _phi(a, b, c, d)
+    low_1, high_1 = p1 - first.low, first.high - p1
+    low_2, high_2 = p2 - second.low, second.high - p2
+    down = math.sqrt(max(0.0, low_1**2 - 2 * phi * low_1 * high_2 + high_2**2))
+    up = math.sqrt(max(0.0, high_1**2 - 2 * phi * high_1 * low_2 + low_2**2))
+    difference = (b - c) / n
+    return Interval(max(-1.0, difference - down), min(1.0, difference + up), "newcombe-paired", level)
+
+
+def _phi(a: int, b: int, c: int, d: int) -> float:
+    """Newcombe's corrected correlation: numerator ad - bc, brought n/2 closer to zero (not past it) when positive; 0 if a margin is 0."""
+    margins = (a + b) * (c + d) * (a + c) * (b + d)
+    if margins == 0:
+        return 0.0
+    numerator = float(a * d - b * c)
+    if numerator > 0:
+        numerator = max(0.0, numerator - (a + b + c + d) / 2)
+    return numerator / math.sqrt(margins)
+
+
+def mcnemar_exact(b: int, c: int) -> float:
+    """Two-sided exact p-value that discordant pairs split evenly: min(1, 2 P(X <= min(b, c))), X ~ Binomial(b + c, 1/2).
+
+    b, c: items only the first, only the second got right (McNemar 1947; exact form, Liddell 1976). 1.0 when b + c = 0.
+    """
+    if b < 0 or c < 0:
+        raise ValueError(f"counts must not be negative, got {(b, c)}")
+    if b == c:
+        return 1.0
+    from scipy.special import bdtr
+
+    return min(1.0, 2 * float(bdtr(min(b, c), b + c, 0.5)))
+
+
+def _mean(values: Any) -> Any:
+    return values.mean(axis=-1)
+
+
+def bootstrap_clustered(
+    values: Sequence[float],
+    groups: Sequence[Hashable],
+    statistic: Callable[[Any], float] | None = None,
+    n_boot: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Percentile interval of `statistic` (default: mean) when values of one group belong together.
+
+    Whole groups are drawn with replacement, so the spread is that between groups (Davison & Hinkley 1997, section 3.8).
+    statistic: takes a float array of shape (n,). One group tells nothing of that spread: (-inf, inf). No value: ValueError.
+    """
+    import numpy as np
+
+    _check_level(level)
+    if len(values) != len(groups) or not values:
+        raise ValueError(
+            f"need one group per value and at least one value, got {len(values)} values and {len(groups)} groups"
+        )
+    values_N = np.asarray(values, dtype=float)
+    index: dict[Hashable, int] = {}
+    group_N = np.array([index.setdefault(group, len(index)) for group in groups])
+    n_groups = len(index)
+    if n_groups == 1:
+        return Interval(-math.inf, math.inf, "bootstrap-clustered", level)
+    rng = np.random.default_rng(seed)
+    draws_BG = rng.integers(n_groups, size=(n_boot, n_groups))
+    if statistic is None:  # means of resampled groups need only each group's sum and size
+        sum_G = np.bincount(group_N, weights=values_N)
+        size_G = np.bincount(group_N)
+        stats_B = sum_G[draws_BG].sum(axis=1) / size_G[draws_BG].sum(axis=1)
+    else:
+        members = [values_N[group_N == g] for g in range(n_groups)]
+        stats_B = np.array([statistic(np.concatenate([members[g] for g in draw_G])) for draw_G in draws_BG])
+    tail = (1 - level) / 2
+    low, high = np.quantile(stats_B, [tail, 1 - tail])
+    return Interval(float(low), float(high), "bootstrap-clustered", level)
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for testing many at once; reject those <= q to keep the expected share of false alarms below q.
+
+    adjusted_(i) = min over j >= i of p_(j) m / j, ranks ascending (Benjamini & Hochberg 1995, JRSS B 57:289). Order is kept.
+    """
+    if any(not 0 <= p <= 1 for p in p_values):
+        raise ValueError("p-values must lie in [0, 1]")
+    m = len(p_values)
+    adjusted, running = [1.0] * m, 1.0
+    for rank, i in sorted(enumerate(sorted(range(m), key=lambda i: p_values[i]), start=1), reverse=True):
+        running = min(running, p_values[i] * m / rank)
+        adjusted[i] = running
+    return adjusted
+
+
+def required_n_for_difference(p1: float, p2: float, power: float = 0.8, level: float = 0.95) -> int:
+    """Items per arm so that a two-sided test at `level` sees p1 against p2 with probability `power`.
+
+    n = (z_a sqrt(2 q(1-q)) + z_b sqrt(p1(1-p1) + p2(1-p2)))^2 / (p1-p2)^2, q = (p1+p2)/2 (Fleiss, Levin & Paik 2003, eq. 4.14,
+    without continuity correction). Raises ValueError when p1 = p2: no number of items would do.
+    """
+    if p1 == p2 or not (0 <= p1 <= 1 and 0 <= p2 <= 1):
+        raise ValueError(f"need two different rates in [0, 1], got {p1} and {p2}")
+    _check_level(level)
+    _check_level(power)
+    q = (p1 + p2) / 2
+    z_power = NormalDist().inv_cdf(power)
+    root = _z(level) * math.sqrt(2 * q * (1 - q)) + z_power * math.sqrt(p1 * (1 - p1) + p2 * (1 - p2))
+    return math.ceil((root / (p1 - p2)) ** 2)
+
+
+def required_n_for_upper_bound(rate: float, level: float = 0.95, failures: int = 0) -> int:
+    """Fewest items with which `failures` failures or fewer prove, at confidence `level`, that the true rate is below `rate`.
+
+    The smallest n with `upper_bound(failures, n, level) <= rate`; for 0 failures ceil(log(1-level) / log(1-rate)).
+    """
+    if not 0 < rate < 1:
+        raise ValueError(f"rate must lie strictly between 0 and 1, got {rate}")
+    _check_level(level)
+    low, high = failures, max(1, failures + 1)
+    while upper_bound(failures, high, level) > rate:
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if upper_bound(failures, middle, level) <= rate else (middle, high)
+    return high
