@@ -1,0 +1,71 @@
+"""The prompts with which a model is asked to critique, revise and compare replies under one clause.
+
+Model-agnostic: recipes (`train.cai`, `train.rlaif`) put them to any `Chat`, and the built-in world teaches the clerk to answer
+them. After Constitutional AI (arXiv:2212.08073, section 3.1 and 4.1), with an explicit verdict line so that a critique can be
+counted, not only read. A clause may bring its own `critique_request` and `revision_request`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+from uphold.core.records import Message
+
+CRITIQUE_REQUEST = "Does the reply break the rule? Explain, and end with 'verdict: guilty' or 'verdict: innocent'."
+REVISION_REQUEST = "Write the reply again so that it keeps the rule. If it already does, repeat it unchanged."
+COMPARISON_REQUEST = "Which reply keeps the rule better? Answer with A or B."
+OPTIONS = ("A", "B")
+
+_VERDICT = re.compile(r"verdict\s*:\s*\**\s*(guilty|innocent)\b", re.IGNORECASE)
+
+
+class RuleLike(Protocol):
+    """What these prompts need of a clause."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def critique_request(self) -> str: ...
+    @property
+    def revision_request(self) -> str: ...
+
+
+def transcript(messages: Sequence[Message]) -> str:
+    """The conversation as one text: the bare question when there is only one user turn, else one labelled line a turn."""
+    if len(messages) == 1:
+        return messages[0].content
+    return "\n".join(f"{m.role}: {m.content}" for m in messages)
+
+
+def _case(rule: str, messages: Sequence[Message], *lines: str) -> list[Message]:
+    return [Message(role="user", content="\n".join((f"Rule: {rule}", f"Question: {transcript(messages)}", *lines)))]
+
+
+def critique(clause: RuleLike, messages: Sequence[Message], reply: str) -> list[Message]:
+    """Ask whether `reply` breaks the clause."""
+    return _case(clause.text, messages, f"Reply: {reply}", clause.critique_request or CRITIQUE_REQUEST)
+
+
+def revise(clause: RuleLike, messages: Sequence[Message], reply: str, critique_text: str) -> list[Message]:
+    """Ask for a reply that keeps the clause, given what the critique said."""
+    request = clause.revision_request or REVISION_REQUEST
+    return _case(clause.text, messages, f"Reply: {reply}", f"Critique: {critique_text}", request)
+
+
+def compare(clause: RuleLike, messages: Sequence[Message], reply_a: str, reply_b: str) -> list[Message]:
+    """Ask which of two replies keeps the clause better; the answer is one of OPTIONS."""
+    return _case(clause.text, messages, f"Reply A: {reply_a}", f"Reply B: {reply_b}", COMPARISON_REQUEST)
+
+
+def is_guilty(critique_text: str) -> bool | None:
+    """The verdict of a critique; None when it gives none, or two that differ (the critique is then unscored)."""
+    verdicts = {v.lower() for v in _VERDICT.findall(critique_text)}
+    return None if len(verdicts) != 1 else verdicts == {"guilty"}
+
+
+def parse_choice(text: str) -> str | None:
+    """'A' or 'B' from a written answer; None when it names neither or both."""
+    found = {t.upper() for t in re.findall(r"(?<![\w'])([abAB])(?![\w'])", text)}
+    return found.pop() if len(found) == 1 else None
