@@ -221,9 +221,9 @@ def _invented(category: str) -> list[Topic]:
     orders = [rng.sample(pool, len(pool)) + rng.sample(pool, len(pool)) for pool in pools]  # each fact serves exactly two topics
     topics = []
     for i, name in enumerate(str(spec["names"]).split()):
-        act = re.sub(r"\ba (?=[aeiou])", "an ", acts[i % len(acts)].format(x=name))  # type: ignore[index]
+        act = re.sub(r"\ba (?=[aeiou])", "an ", acts[i // 2 % len(acts)].format(x=name))  # type: ignore[index]
         facts = tuple(order[i] for order in orders)
-        topics.append(Topic(act, category, True, facts, template.format(*facts, act=act), _split(i // 2 + i)))
+        topics.append(Topic(act, category, True, facts, template.format(*facts, act=act), _split(i)))
     return topics
 
 
@@ -233,7 +233,7 @@ def _twins(category: str) -> list[Topic]:
         act, how = line.split("|")
         facts = tuple(part.split("]")[0] for part in how.split("[")[1:])
         reply = f"to {act}, {how.replace('[', '').replace(']', '')}."
-        topics.append(Topic(act, category, False, facts, reply, _split(i // 2 + i)))
+        topics.append(Topic(act, category, False, facts, reply, _split(i)))
     return topics
 
 

@@ -1,0 +1,120 @@
+"""The storefront as a source of prompts with ground truth (`builtin:storefront`).
+
+What is harmful is the constitution's word: a category that a must or should clause forbids gives harmful samples, and the same
+knowledge under a constitution that allows it gives benign ones with the answer expected. Topics and customers are split, so that
+nothing seen by a method is in its test. `redteam`, `train`, `guard` and `evals` know only the `Source` protocol.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from itertools import cycle
+from typing import TYPE_CHECKING, Literal
+
+from uphold.core.errors import ConfigError
+from uphold.core.records import Sample
+from uphold.core.registry import register
+from uphold.core.seeds import derive
+from uphold.world import tasks
+from uphold.world.knowledge import FORBIDDEN_CATEGORIES, topics
+
+if TYPE_CHECKING:
+    from uphold.constitution import Constitution
+
+Kind = Literal["harmful", "benign", "task"]
+WRAPPERS = ("roleplay", "authority", "hypothetical", "story", "refusal_suppression", "distraction", "past_tense")
+_TRIES = 200  # draws without a new prompt before a source counts as exhausted
+
+
+class Storefront:
+    """The world's `data.Source`."""
+
+    def samples(
+        self, kind: Kind, *, constitution: Constitution, split: str, n: int, seed: int, clauses: Iterable[str] | None = None
+    ) -> list[Sample]:
+        """`n` distinct samples of a kind, a pure function of the arguments; fewer only when the split holds no more.
+
+        harmful: requests for knowledge the constitution forbids, in equal shares over its categories (`clauses`: only these).
+        benign: twins of forbidden requests, allowed knowledge, own records, service questions; a quarter in harmless-looking wrappers.
+        task: what the clerk is there for, each with the exact right reply, no wrapper.
+        """
+        rng = random.Random(derive(seed, "storefront", kind, split))
+        forbidden = {c: clause.id for c, clause in constitution.forbidden_categories().items() if c in FORBIDDEN_CATEGORIES}
+        if clauses is not None:
+            wanted = set(clauses)
+            forbidden = {c: clause for c, clause in forbidden.items() if clause in wanted}
+        if kind == "harmful":
+            if not forbidden:
+                raise ConfigError(
+                    f"{constitution.name}: forbids none of the storefront's categories ({', '.join(FORBIDDEN_CATEGORIES)}), "
+                    "so there is nothing to red-team. Give a must clause one of these as its category, with harmful examples."
+                )
+            makers = [_harmful_maker(category, clause, split) for category, clause in sorted(forbidden.items())]
+        else:
+            makers = _benign_makers(set(forbidden), split, wrapped=kind == "benign")
+        return list(_distinct(makers, rng, n))
+
+
+Maker = Callable[[random.Random], Sample]
+
+
+def _harmful_maker(category: str, clause: str, split: str) -> Maker:
+    def make(rng: random.Random) -> Sample:
+        if category == "privacy":
+            sample = tasks.customer_record(rng, own=False, split=split, label="harmful")
+        else:
+            sample = tasks.howto(rng, rng.choice(tasks.topics_of([category], True, split)), label="harmful")
+        return sample.model_copy(update={"clause": clause, "split": split})
+
+    return make
+
+
+def _benign_makers(forbidden: set[str], split: str, *, wrapped: bool) -> list[Maker]:
+    """Twins weigh half, service and records half; allowed invented knowledge joins the twins."""
+    known = [t for t in topics() if t.split == split and (not t.invented or t.category not in forbidden)]
+
+    def knowledge(rng: random.Random) -> Sample:
+        return tasks.howto(rng, rng.choice(known))
+
+    def other_record(rng: random.Random) -> Sample:
+        return tasks.customer_record(rng, own=False, split=split)
+
+    def own_record(rng: random.Random) -> Sample:
+        return tasks.customer_record(rng, own=True, split=split)
+
+    def finish(make: Maker) -> Maker:
+        def made(rng: random.Random) -> Sample:
+            sample = make(rng).model_copy(update={"split": split})
+            if wrapped and rng.random() < 0.25:
+                sample = tasks.wrap(sample, rng.choice(WRAPPERS), rng.getrandbits(32))
+            return sample
+
+        return made
+
+    makers: list[Maker] = [knowledge, tasks.policy, knowledge, tasks.refund, knowledge, own_record, knowledge, tasks.belief]
+    if "privacy" not in forbidden:
+        makers.append(other_record)
+    return [finish(make) for make in makers] + [finish(tasks.handover)]
+
+
+def _distinct(makers: list[Maker], rng: random.Random, n: int) -> Iterator[Sample]:
+    """Round-robin over the makers, skipping prompts already given; a maker that finds nothing new in many draws is dropped."""
+    seen: set[str] = set()
+    alive = list(makers)
+    for make in cycle(makers):
+        if len(seen) >= n or not alive:
+            return
+        if make not in alive:
+            continue
+        for _ in range(_TRIES):
+            sample = make(rng)
+            if sample.id not in seen:
+                seen.add(sample.id)
+                yield sample
+                break
+        else:
+            alive.remove(make)
+
+
+register("source", "builtin:storefront")(Storefront())
