@@ -17,7 +17,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-from uphold.core.errors import unknown
+from uphold.core.errors import ConfigError, unknown
 
 T = TypeVar("T")
 
@@ -48,15 +48,23 @@ def register(kind: str, name: str) -> Callable[[T], T]:
 
 
 def _load(kind: str) -> None:
-    if kind in _loaded:
-        return
-    _loaded.add(kind)
-    for module in PROVIDERS.get(kind, ()):
-        importlib.import_module(module)
     if "plugins" not in _loaded:
         _loaded.add("plugins")
         for entry in entry_points(group="uphold.plugins"):
-            entry.load()
+            _load_plugin(entry)
+    if kind not in _loaded:
+        for module in PROVIDERS.get(kind, ()):
+            importlib.import_module(module)
+        _loaded.add(kind)  # only now: after a failed import the next call fails the same way, not with half a table
+
+
+def _load_plugin(entry: Any) -> None:
+    try:
+        entry.load()
+    except Exception as error:
+        raise ConfigError(
+            f"plugin {entry.name!r} ({entry.value}) cannot be loaded: {type(error).__name__}: {error}. Mend or uninstall it."
+        ) from error
 
 
 def get(kind: str, name: str, where: str = "") -> Any:
