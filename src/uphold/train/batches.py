@@ -1,0 +1,256 @@
+"""Exchanges to token batches, once, before training starts.
+
+Takes conversations with replies and a tokenizer with a chat template; gives padded batches whose loss positions are the reply's
+tokens only, and a plan that maps a step number to its batch. Nothing is tokenised twice, and a plan depends only on the lengths,
+the token budget and the seed, so a run resumed at step k sees exactly the batches it would have seen. Rows are padded on the
+right: under causal attention no real token sees padding, so no attention mask is needed. Left out: packing several exchanges
+into one row, turns before the last reply as targets (put each turn in as its own exchange).
+
+Shape keys: B rows, T tokens, N reply tokens of the batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from uphold.core.errors import ConfigError, DataError
+from uphold.core.records import Exchange, Message
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WINDOW_BATCHES = 24  # rows are sorted by length inside windows of about this many batches: little padding, still mixed
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Padded rows and where their loss lies.
+
+    ids_BT: token ids, int64. at_N: flat positions (row * T + t) whose output predicts a reply token; targets_N: that token;
+    row_N: the row it belongs to. rows: indices into the encoded set. n_tokens: real (unpadded) tokens.
+    """
+
+    ids_BT: torch.Tensor
+    at_N: torch.Tensor
+    targets_N: torch.Tensor
+    row_N: torch.Tensor
+    rows: tuple[int, ...]
+    n_tokens: int
+
+    def to(self, device: torch.device) -> Batch:
+        if device.type == "cpu":
+            return self
+        moved = (t.to(device, non_blocking=True) for t in (self.ids_BT, self.at_N, self.targets_N, self.row_N))
+        return Batch(*moved, rows=self.rows, n_tokens=self.n_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSet:
+    """Token rows in one flat array. Row i is `ids[offsets[i]:offsets[i + 1]]`; its first `n_prompt[i]` tokens carry no loss.
+
+    dropped: how many exchanges were left out because they exceed the context (only with too_long='drop').
+    """
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    n_prompt: NDArray[np.int64]
+    pad_id: int
+    kept: tuple[int, ...]
+    dropped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.n_prompt)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens per row, shape (rows,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def digest(self) -> str:
+        """Hash of every token and loss mask: equal data under an equal tokenizer give equal digests."""
+        h = hashlib.sha256()
+        for part in (self.ids, self.offsets, self.n_prompt):
+            h.update(np.ascontiguousarray(part).tobytes())
+        return h.hexdigest()
+
+    def batch(self, rows: Sequence[int]) -> Batch:
+        """The rows, right-padded to the longest."""
+        lengths = [int(self.offsets[r + 1] - self.offsets[r]) for r in rows]
+        width = max(lengths)
+        ids = np.full((len(rows), width), self.pad_id, dtype=np.int64)
+        at: list[NDArray[np.int64]] = []
+        counts: list[int] = []
+        for i, (r, length) in enumerate(zip(rows, lengths, strict=True)):
+            start = self.offsets[r]
+            ids[i, :length] = self.ids[start : start + length]
+            first = max(int(self.n_prompt[r]), 1)  # the very first token has nothing before it to predict it from
+            at.append(np.arange(i * width + first - 1, i * width + length - 1, dtype=np.int64))
+            counts.append(length - first)
+        at_N = np.concatenate(at)
+        return Batch(
+            ids_BT=torch.from_numpy(ids),
+            at_N=torch.from_numpy(at_N),
+            targets_N=torch.from_numpy(ids.reshape(-1)[at_N + 1]),
+            row_N=torch.from_numpy(np.repeat(np.arange(len(rows)), counts)),
+            rows=tuple(int(r) for r in rows),
+            n_tokens=sum(lengths),
+        )
+
+
+def check_tokenizer(tokenizer: Any) -> None:
+    """Raise ConfigError unless the tokenizer has what training and batched generation need."""
+    name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
+    if not getattr(tokenizer, "chat_template", None):
+        raise ConfigError(
+            f"{name}: the tokenizer has no chat template. Set tokenizer.chat_template and save it with the model."
+        )
+    if tokenizer.pad_token_id is None:
+        raise ConfigError(
+            f"{name}: the tokenizer has no pad token. Set tokenizer.pad_token (often to an unused special token) and save it with the model."
+        )
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(
+            f"{name}: the tokenizer has no end-of-sequence token. Set tokenizer.eos_token and save it with the model."
+        )
+
+
+def context_length(model: Any) -> int | None:
+    """Tokens the model can attend over, or None when its config names no limit."""
+    return getattr(model.config, "max_position_embeddings", None)
+
+
+def encode(
+    tokenizer: Any,
+    exchanges: Sequence[Exchange],
+    *,
+    max_length: int | None = None,
+    too_long: Literal["refuse", "drop"] = "refuse",
+) -> EncodedSet:
+    """Tokenise every exchange under the tokenizer's chat template; the loss falls on the completion and its end marker.
+
+    The prompt is tokenised apart from the completion, exactly as it is when the model generates, so no token spans the seam.
+    Raises DataError on no exchanges, an empty completion, or one longer than `max_length` tokens (unless too_long='drop').
+    """
+    check_tokenizer(tokenizer)
+    if not exchanges:
+        raise DataError("no exchanges to train on. Check the file or the filters before it.")
+    empty = [i for i, e in enumerate(exchanges) if not e.completion.strip()]
+    if empty:
+        raise DataError(
+            f"{len(empty)} of {len(exchanges)} completions are empty (first: exchange {empty[0]}). Drop or fill them."
+        )
+    prompts, replies = _render(tokenizer, exchanges)
+    prompt_ids = tokenizer(prompts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    reply_ids = tokenizer(replies, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    lengths = [len(p) + len(r) for p, r in zip(prompt_ids, reply_ids, strict=True)]
+    kept = [i for i, n in enumerate(lengths) if max_length is None or n <= max_length]
+    if len(kept) < len(lengths) and (too_long == "refuse" or not kept):
+        worst = max(range(len(lengths)), key=lengths.__getitem__)
+        raise DataError(
+            f"{len(lengths) - len(kept)} of {len(lengths)} exchanges are longer than the context of {max_length} tokens "
+            f"(longest: exchange {worst}, {lengths[worst]} tokens). Shorten them, or set too_long: drop to leave them out."
+        )
+    return EncodedSet(
+        ids=np.fromiter((t for i in kept for part in (prompt_ids[i], reply_ids[i]) for t in part), dtype=np.int32),
+        offsets=np.cumsum([0, *(lengths[i] for i in kept)], dtype=np.int64),
+        n_prompt=np.array([len(prompt_ids[i]) for i in kept], dtype=np.int64),
+        pad_id=int(tokenizer.pad_token_id),
+        kept=tuple(kept),
+        dropped=len(lengths) - len(kept),
+    )
+
+
+def _render(tokenizer: Any, exchanges: Sequence[Exchange]) -> tuple[list[str], list[str]]:
+    """(prompt text, reply text with its end marker) of every exchange."""
+    seen: dict[tuple[Message, ...], int] = {}
+    first = [
+        seen.setdefault(e.messages, len(seen)) for e in exchanges
+    ]  # a prompt with several replies is rendered once
+    turns = [[m.model_dump() for m in messages] for messages in seen]
+    rendered = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    prompts = [rendered[i] for i in first]
+    whole = tokenizer.apply_chat_template(
+        [[*turns[i], {"role": "assistant", "content": e.completion}] for i, e in zip(first, exchanges, strict=True)],
+        tokenize=False,
+    )
+    eos: str = tokenizer.eos_token
+    replies = []
+    for prompt, full, exchange in zip(prompts, whole, exchanges, strict=True):
+        reply = full[len(prompt) :] if full.startswith(prompt) else exchange.completion
+        if eos in reply:
+            reply = reply[: reply.rindex(eos) + len(eos)]  # what follows the end marker is never generated
+        elif reply.strip() == exchange.completion.strip():
+            reply = reply + eos  # a template that does not end the turn: without this the model would never stop
+        replies.append(reply)
+    return prompts, replies
+
+
+class Plan:
+    """Which rows make the batch of each step: epochs of seeded shuffles, near-equal lengths together, a fixed token budget.
+
+    lengths: cost of each item in tokens, shape (items,). A batch holds as many items as fit in `tokens` once padded to the
+    longest (one at least). Pure in (lengths, tokens, seed): step k always names the same rows.
+    """
+
+    def __init__(self, lengths: Sequence[int] | NDArray[np.int64], tokens: int, seed: int) -> None:
+        self._lengths = np.asarray(lengths, dtype=np.int64)
+        if not len(self._lengths):
+            raise DataError("no rows to make batches of.")
+        if tokens < 1:
+            raise ConfigError(f"batch_tokens must be at least 1, not {tokens}.")
+        self._tokens = tokens
+        self._seed = seed
+        self._starts = [0]  # step at which each epoch made so far begins
+        self._epoch = (-1, [[0]])
+
+    def epoch(self, epoch: int) -> list[list[int]]:
+        """Every batch of one pass over the data, in order; each row exactly once."""
+        if self._epoch[0] == epoch:
+            return self._epoch[1]
+        rng = np.random.default_rng([self._seed & (2**63 - 1), epoch])
+        order = rng.permutation(len(self._lengths))
+        window = max(1, int(WINDOW_BATCHES * self._tokens / max(1.0, float(self._lengths.mean()))))
+        batches: list[list[int]] = []
+        for start in range(0, len(order), window):
+            part = order[start : start + window]
+            part = part[np.argsort(self._lengths[part], kind="stable")]
+            batches.extend(self._cut(part.tolist()))
+        shuffled = [batches[i] for i in rng.permutation(len(batches))]
+        self._epoch = (epoch, shuffled)
+        return shuffled
+
+    def _cut(self, rows: list[int]) -> list[list[int]]:
+        """Cut rows sorted by length into batches whose padded size stays within the budget."""
+        batches: list[list[int]] = [[]]
+        for row in rows:
+            if batches[-1] and int(self._lengths[row]) * (len(batches[-1]) + 1) > self._tokens:
+                batches.append([])
+            batches[-1].append(row)
+        return batches
+
+    def locate(self, step: int) -> tuple[int, int]:
+        """(epoch, batch within it) of a step; steps count from 0."""
+        while self._starts[-1] <= step:
+            self._starts.append(self._starts[-1] + len(self.epoch(len(self._starts) - 1)))
+        epoch = int(np.searchsorted(self._starts, step, side="right")) - 1
+        return epoch, step - self._starts[epoch]
+
+    def rows(self, step: int) -> list[int]:
+        """Item indices of the batch of `step`."""
+        epoch, at = self.locate(step)
+        return self.epoch(epoch)[at]
+
+    def n_steps(self, epochs: float) -> int:
+        """Steps in that many passes, rounded; at least 1."""
+        whole = int(epochs)
+        steps = sum(len(self.epoch(e)) for e in range(whole))
+        if epochs > whole:
+            steps += round((epochs - whole) * len(self.epoch(whole)))
+        return max(1, steps)

@@ -1,0 +1,259 @@
+"""The one training loop: AdamW, a schedule, a log, checkpoints, and a stop when the loss is no longer a number.
+
+A recipe hands in a model and `step_loss(step)`, which yields the step's loss in one or more parts; everything a step needs must follow
+from its number (see `batches.Plan`), so that a run killed at any point and started again with the same call ends with the same
+weights, bit for bit on a CPU with the same number of threads. Gives back counts and first and last loss; curves go to a JSONL file.
+Left out: several devices (wrap the model first), mixed precision, evaluation (recipes do it in `on_log`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from uphold.core.errors import ConfigError, UpholdError
+from uphold.core.files import read_json, store_error, write_atomic, write_json
+from uphold.core.seeds import seed_everything
+from uphold.train.checkpoints import load_checkpoint, save_checkpoint, trained_parameters
+from uphold.train.policy import plain, refuse_other_settings
+
+Schedule = Literal["cosine", "linear", "constant"]
+
+
+class Diverged(UpholdError, ArithmeticError):
+    """The loss or the gradient stopped being a finite number; the last good checkpoint stands."""
+
+
+@dataclass(slots=True)
+class Part:
+    """A loss to step on, or one micro-batch's share of it: the parts of a step add up.
+
+    loss: scalar with gradient. n_tokens: tokens that went through the model. metrics: numbers for the log, averaged over parts.
+    batch: what the batch was made of, in words; named in errors.
+    """
+
+    loss: torch.Tensor
+    n_tokens: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    batch: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """What a finished run was. Losses in nats (None when this call had no step left to run); tokens count this call's steps."""
+
+    n_steps: int
+    resumed_from: int
+    first_loss: float | None
+    last_loss: float | None
+    n_tokens: int
+    seconds: float
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        return self.n_tokens / self.seconds if self.n_tokens and self.seconds > 0 else None
+
+
+def learning_rate(step: int, n_steps: int, peak: float, warmup: float, schedule: Schedule) -> float:
+    """Rate of step `step` (from 0): a linear rise over the first `warmup` share of steps, then `schedule` down to 0 at n_steps."""
+    n_warm = round(warmup * n_steps)
+    if step < n_warm:
+        return peak * (step + 1) / n_warm
+    if schedule == "constant":
+        return peak
+    done = (step - n_warm) / max(1, n_steps - n_warm)
+    return peak * (1 - done) if schedule == "linear" else peak * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def fit(
+    model: torch.nn.Module,
+    step_loss: Callable[[int], Iterable[Part]],
+    n_steps: int,
+    *,
+    lr: float,
+    warmup: float = 0.05,
+    schedule: Schedule = "cosine",
+    weight_decay: float = 0.0,
+    grad_clip: float | None = 1.0,
+    betas: tuple[float, float] = (0.9, 0.98),
+    seed: int = 0,
+    checkpoint_dir: str | Path | None = None,
+    checkpoint_every: int = 200,
+    settings: Mapping[str, Any] | None = None,
+    log_path: str | Path | None = None,
+    on_log: Callable[[dict[str, float]], None] | None = None,
+) -> FitResult:
+    """Train `model` in place for `n_steps` and leave it in eval mode.
+
+    lr: peak rate. warmup: share of steps, in [0, 1). weight_decay: on matrices only. grad_clip: largest gradient norm, None for
+    no clipping. checkpoint_dir: where to keep (and look for) checkpoints; None keeps none. settings: what else determines the
+    run (data, model and recipe hashes); a folder whose run had others is refused with StoreError, naming what differs.
+    log_path: JSONL, one line a step: step, loss (nats), lr, grad_norm, tokens_per_s and the recipe's metrics; cut back to the
+    checkpoint on resume. on_log gets the same dictionary.
+    Raises Diverged when the loss or gradient is not finite, ConfigError on settings that cannot be run.
+    """
+    _check(n_steps, lr, warmup, schedule, grad_clip, checkpoint_every)
+    own = {
+        "n_steps": n_steps,
+        "lr": lr,
+        "warmup": warmup,
+        "schedule": schedule,
+        "weight_decay": weight_decay,
+        "grad_clip": grad_clip,
+        "betas": list(betas),
+        "seed": seed,
+    }
+    run = plain({**own, **(settings or {})})
+    seed_everything(seed)
+    optimiser = _adamw(model, lr, betas, weight_decay)
+    folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
+    start = 0
+    if folder is not None:
+        start = _resume(folder, model, optimiser, run)
+    journal = _Log(Path(log_path), start) if log_path is not None else None
+    first = last = None
+    n_tokens = 0
+    began = time.monotonic()
+    try:
+        model.train()
+        for step in range(start, n_steps):
+            began_step = time.monotonic()
+            rate = learning_rate(step, n_steps, lr, warmup, schedule)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            line, step_tokens = _one_step(model, step_loss, step, optimiser, grad_clip, folder)
+            n_tokens += step_tokens
+            line |= {"lr": rate, "tokens_per_s": round(step_tokens / max(1e-9, time.monotonic() - began_step), 1)}
+            first, last = line["loss"] if first is None else first, line["loss"]
+            if journal is not None:
+                journal.write(line)
+            if on_log is not None:
+                on_log(line)
+            if folder is not None and ((step + 1) % checkpoint_every == 0 or step + 1 == n_steps):
+                if journal is not None:
+                    journal.sync()
+                save_checkpoint(folder, step + 1, model, optimiser, {"settings": run})
+    finally:
+        model.eval()
+        if journal is not None:
+            journal.close()
+    return FitResult(n_steps, start, first, last, n_tokens, time.monotonic() - began)
+
+
+def _one_step(
+    model: torch.nn.Module,
+    step_loss: Callable[[int], Iterable[Part]],
+    step: int,
+    optimiser: torch.optim.Optimizer,
+    grad_clip: float | None,
+    folder: Path | None,
+) -> tuple[dict[str, float], int]:
+    """Gradient of all parts, clip, one update. Nothing is updated when a number is not finite."""
+    loss, n_tokens, metrics, batches = 0.0, 0, [], []
+    for part in step_loss(step):
+        value = part.loss.item()
+        batches.append(part.batch)
+        if not math.isfinite(value):
+            raise _diverged("loss", value, step, part.batch, folder)
+        part.loss.backward()
+        loss += value
+        n_tokens += part.n_tokens
+        metrics.append(part.metrics)
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if grad_clip is None else grad_clip).item()
+    if not math.isfinite(norm):
+        raise _diverged("gradient norm", norm, step, "; ".join(batches), folder)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    line: dict[str, float] = {"step": step, "loss": loss, "grad_norm": norm}
+    for key in metrics[0] if metrics else ():
+        line[key] = sum(m[key] for m in metrics) / len(metrics)
+    return line, n_tokens
+
+
+def _diverged(what: str, value: float, step: int, batch: str, folder: Path | None) -> Diverged:
+    kept = f" The last good checkpoint is in {folder}." if folder is not None and any(folder.glob("step-*")) else ""
+    return Diverged(
+        f"training stopped at step {step}: the {what} is {value} on the batch of {batch or 'this step'}.{kept} "
+        "Look at that batch, or start in another folder with a lower lr."
+    )
+
+
+def _check(
+    n_steps: int, lr: float, warmup: float, schedule: str, grad_clip: float | None, checkpoint_every: int
+) -> None:
+    if n_steps < 1 or checkpoint_every < 1:
+        raise ConfigError(f"n_steps and checkpoint_every must be at least 1, not {n_steps} and {checkpoint_every}.")
+    if not (lr > 0 and math.isfinite(lr)):
+        raise ConfigError(f"lr must be a positive number, not {lr}.")
+    if not 0 <= warmup < 1:
+        raise ConfigError(f"warmup is a share of the steps, in [0, 1), not {warmup}.")
+    if schedule not in ("cosine", "linear", "constant"):
+        raise ConfigError(f"unknown schedule {schedule!r}. Known: constant, cosine, linear.")
+    if grad_clip is not None and not grad_clip > 0:
+        raise ConfigError(f"grad_clip must be positive, or None for no clipping, not {grad_clip}.")
+
+
+def _adamw(model: torch.nn.Module, lr: float, betas: tuple[float, float], weight_decay: float) -> torch.optim.Optimizer:
+    named = trained_parameters(model)
+    if not named:
+        raise ConfigError("the model has no parameter that requires a gradient; nothing can be trained.")
+    matrices = [p for p in named.values() if p.ndim >= 2]
+    vectors = [p for p in named.values() if p.ndim < 2]  # norms and biases: decay would only pull them off their scale
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, fused=True)
+
+
+def _resume(folder: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer, run: Mapping[str, Any]) -> int:
+    """Steps already done in `folder`, after restoring them; refuses the folder of another run."""
+    settings_path = folder / "settings.json"
+    if settings_path.exists():
+        refuse_other_settings(folder, read_json(settings_path), run)
+    else:
+        write_json(settings_path, run)
+    state = load_checkpoint(folder, model, optimiser)
+    return 0 if state is None else int(state["step"])
+
+
+class _Log:
+    """Append-only JSONL of steps; on resume, lines of steps that will be run again are cut off first."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        self._path = path
+        kept = []
+        try:
+            if path.exists():
+                for line in path.read_text(encoding="utf-8").splitlines():
+                    try:
+                        if json.loads(line)["step"] < start:
+                            kept.append(line + "\n")
+                    except (ValueError, KeyError, TypeError):
+                        break  # torn by the crash
+            write_atomic(path, "".join(kept))
+            self._file = open(path, "a", encoding="utf-8")
+        except OSError as error:
+            raise store_error(path, "open the log", error) from error
+
+    def write(self, line: Mapping[str, float]) -> None:
+        try:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise store_error(self._path, "write the log", error) from error
+
+    def sync(self) -> None:
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise store_error(self._path, "write the log", error) from error
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,130 @@
+"""The losses, as pure functions of tensors, and the one way log-probabilities are read off a model.
+
+Nothing here knows about files, optimisers or models beyond `reply_logprobs`. Shape keys: B rows or pairs, T tokens, N reply
+tokens of a batch, D width, V vocabulary. Left out: reward-model, RL and process losses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+
+from uphold.core.errors import DataError
+
+if TYPE_CHECKING:
+    from uphold.train.batches import Batch
+
+MAX_LOGITS = 1 << 24  # logits alive at once: 64 MB in float32, whatever the vocabulary
+
+
+def token_logprobs(
+    hidden_ND: torch.Tensor, head: Any, targets_N: torch.Tensor, max_logits: int = MAX_LOGITS
+) -> torch.Tensor:
+    """Natural-log probability of each target under `head(hidden)`; float32, shape (N,), <= 0.
+
+    head: maps (n, D) to logits (n, V). When N * V exceeds `max_logits` the positions go through in chunks whose logits are
+    recomputed on the way back, so at most `max_logits` of them are alive at any time.
+    """
+    vocabulary = int(head.weight.shape[0])
+    chunk = max(1, max_logits // vocabulary)
+    if len(hidden_ND) <= chunk:
+        return _logprobs_of(hidden_ND, head, targets_N)
+    parts = [
+        checkpoint(_logprobs_of, hidden, head, targets, use_reentrant=False)
+        for hidden, targets in zip(hidden_ND.split(chunk), targets_N.split(chunk), strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def _logprobs_of(hidden_ND: torch.Tensor, head: Any, targets_N: torch.Tensor) -> torch.Tensor:
+    return -F.cross_entropy(head(hidden_ND).float(), targets_N, reduction="none")
+
+
+def reply_logprobs(model: Any, batch: Batch) -> torch.Tensor:
+    """Log-probability of every reply token of the batch, in nats; float32, shape (N,), in the order of `batch.targets_N`.
+
+    model: a transformers causal LM, bare or wrapped by peft. The output layer runs on the reply's positions only, unless the
+    model does more to its logits than one linear layer (soft-capping, scaling): then it runs whole, and is indexed.
+    """
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if not _has_plain_head(inner):
+        logits_BTV = inner(input_ids=batch.ids_BT, use_cache=False).logits
+        return -F.cross_entropy(logits_BTV.flatten(0, 1)[batch.at_N].float(), batch.targets_N, reduction="none")
+    hidden_BTD = inner.base_model(input_ids=batch.ids_BT, use_cache=False).last_hidden_state
+    return token_logprobs(hidden_BTD.flatten(0, 1)[batch.at_N], inner.get_output_embeddings(), batch.targets_N)
+
+
+def _has_plain_head(model: Any) -> bool:
+    """Whether logits are exactly `output_embeddings(last_hidden_state)`; found by trying, once per model."""
+    known = getattr(model, "_uphold_plain_head", None)
+    if known is None:
+        head, body = model.get_output_embeddings(), getattr(model, "base_model", model)
+        known = False
+        if head is not None and body is not model:
+            was_training = model.training
+            model.eval()
+            with torch.no_grad():
+                ids_BT = torch.arange(3, device=model.device)[None]
+                logits = model(input_ids=ids_BT, use_cache=False).logits
+                known = torch.equal(head(body(input_ids=ids_BT, use_cache=False).last_hidden_state), logits)
+            model.train(was_training)
+        model._uphold_plain_head = known
+    return bool(known)
+
+
+def sum_by_row(values_N: torch.Tensor, row_N: torch.Tensor, n_rows: int) -> torch.Tensor:
+    """Sum of the values of each row, shape (n_rows,): completion log-probs from token log-probs."""
+    return torch.zeros(n_rows, dtype=values_N.dtype, device=values_N.device).index_add(0, row_N, values_N)
+
+
+def sft_loss(logprobs_N: torch.Tensor) -> torch.Tensor:
+    """Mean negative log-likelihood per reply token, in nats; scalar. Every token weighs the same, whatever its row's length.
+
+    logprobs_N: log-probabilities of the reply tokens, <= 0. Raises DataError when N is 0.
+    """
+    if logprobs_N.numel() == 0:
+        raise DataError("a batch without reply tokens has no loss.")
+    return -logprobs_N.mean()
+
+
+def dpo_loss(
+    chosen_B: torch.Tensor,
+    rejected_B: torch.Tensor,
+    ref_chosen_B: torch.Tensor,
+    ref_rejected_B: torch.Tensor,
+    beta: float = 0.1,
+    p_chosen_B: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Mean DPO loss over the batch, in nats; scalar. Eq. 7 of arXiv:2305.18290.
+
+    Each of the first four holds one summed completion log-prob per pair: float, shape (B,), natural log, <= 0.
+    beta: KL strength, > 0. p_chosen_B: how sure the labeller is that `chosen` is better, in [0, 1]; the loss is then the
+    cross-entropy of sigmoid(margin) against it, -p log s(m) - (1 - p) log s(-m) (conservative DPO's form, with a label per
+    pair in place of one noise rate; the soft labels of arXiv:2212.08073, section 4.1). None means 1.
+    Raises DataError when shapes differ or B is 0.
+    """
+    margin_B = dpo_margins(chosen_B, rejected_B, ref_chosen_B, ref_rejected_B, beta)
+    if p_chosen_B is None:
+        return -F.logsigmoid(margin_B).mean()
+    if p_chosen_B.shape != margin_B.shape:
+        raise DataError(f"p_chosen has shape {tuple(p_chosen_B.shape)}, the pairs {tuple(margin_B.shape)}.")
+    return -(p_chosen_B * F.logsigmoid(margin_B) + (1 - p_chosen_B) * F.logsigmoid(-margin_B)).mean()
+
+
+def dpo_margins(
+    chosen_B: torch.Tensor,
+    rejected_B: torch.Tensor,
+    ref_chosen_B: torch.Tensor,
+    ref_rejected_B: torch.Tensor,
+    beta: float = 0.1,
+) -> torch.Tensor:
+    """Difference of the implicit rewards beta * log(policy / reference) of chosen and rejected; shape (B,). Section 5.1 there."""
+    shapes = {tuple(t.shape) for t in (chosen_B, rejected_B, ref_chosen_B, ref_rejected_B)}
+    if len(shapes) != 1:
+        raise DataError(f"the four log-prob tensors differ in shape: {sorted(shapes)}.")
+    if chosen_B.numel() == 0:
+        raise DataError("a batch without pairs has no loss.")
+    return beta * ((chosen_B - ref_chosen_B) - (rejected_B - ref_rejected_B))

@@ -1,0 +1,147 @@
+"""The model under training: copied so that the caller's stays as it was, optionally wrapped in LoRA, hashed, saved.
+
+What is saved loads in plain transformers: `OUT/model` always holds whole weights and the tokenizer (LoRA merged in), and with
+LoRA `OUT/adapter` holds the adapter alone. `OUT/train.json` is written last and names everything the run came from; a folder that
+has it is finished. Left out: pushing to a hub, quantised weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from uphold.core.errors import ConfigError, MissingExtra, StoreError
+from uphold.core.files import read_json, store_error, sync_folder, write_json
+from uphold.core.records import Record
+from uphold.core.seeds import seed_everything
+
+
+class LoRA(Record):
+    """Low-rank adapters (arXiv:2106.09685) on every linear layer. `alpha / rank` scales what they add."""
+
+    rank: int = Field(16, ge=1, le=1024)
+    alpha: float = Field(32.0, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished training run. path: folder that `transformers` (and `hf:PATH`) loads. summary: what train.json holds."""
+
+    path: Path
+    summary: dict[str, Any]
+    reused: bool = False
+
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """Hash of every parameter's name, shape, type and bytes; tied parameters once."""
+    h = hashlib.sha256()
+    for name, p in sorted(model.named_parameters()):
+        h.update(f"{name} {tuple(p.shape)} {p.dtype}\n".encode())
+        h.update(p.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return h.hexdigest()
+
+
+def trainable(model: Any, lora: LoRA | None, seed: int, *, in_place: bool = False) -> Any:
+    """A float32 copy of `model` ready to train, wrapped in LoRA when asked; the caller's model is untouched unless `in_place`.
+
+    The copy is of the weights in memory: nothing is read again from disk by name.
+    """
+    policy = model if in_place else copy.deepcopy(model)
+    policy.config.use_cache = True
+    policy = policy.float()  # half precision loses small updates
+    policy.requires_grad_(True)
+    if lora is None:
+        return policy
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise MissingExtra("peft", "train") from None
+    seed_everything(seed)
+    settings = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(policy, settings)
+    except ValueError as error:
+        raise ConfigError(f"LoRA cannot be put on this model: {error}") from error
+
+
+def save_trained(policy: Any, tokenizer: Any, out: Path) -> str:
+    """Write `out/model` (and `out/adapter` with LoRA), each whole or not at all; returns the hash of the whole weights.
+
+    A LoRA policy is merged and must not be trained on afterwards.
+    """
+    if hasattr(policy, "merge_and_unload"):
+        _save_folder(out / "adapter", lambda folder: policy.save_pretrained(folder, save_embedding_layers=False))
+        policy = policy.merge_and_unload()
+
+    def write(folder: Path) -> None:
+        policy.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    _save_folder(out / "model", write)
+    return weights_digest(policy)
+
+
+def _save_folder(final: Path, write: Callable[[Path], None]) -> None:
+    work = final.with_name(f".{final.name}.tmp")
+    try:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        write(work)
+        shutil.rmtree(final, ignore_errors=True)
+        os.rename(work, final)
+    except OSError as error:
+        raise store_error(final, "write", error) from error
+    sync_folder(final.parent)
+
+
+def finished(out: Path, settings: Mapping[str, Any]) -> Trained | None:
+    """The run that already ended in `out`, when it had the same settings; None when there is none. StoreError when they differ."""
+    if not (out / "train.json").exists():
+        return None
+    summary = read_json(out / "train.json")
+    refuse_other_settings(out, summary.get("settings", {}), settings)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)  # left by a run killed at the very end
+    return Trained(out / "model", summary, reused=True)
+
+
+def finish(out: Path, policy: Any, tokenizer: Any, settings: Mapping[str, Any], results: Mapping[str, Any]) -> Trained:
+    """Save the policy, then train.json, then drop the checkpoints."""
+    digest = save_trained(policy, tokenizer, out)
+    summary = {**results, "weights": digest, "settings": plain(settings)}
+    write_json(out / "train.json", summary)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    return Trained(out / "model", summary)
+
+
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as JSON gives them back: what is compared must have been through the same door."""
+    loaded: dict[str, Any] = json.loads(json.dumps(settings))
+    return loaded
+
+
+def refuse_other_settings(folder: Path, known: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """StoreError when a folder's run had other settings than the one asked for; names each that differs."""
+    now = plain(now)
+    differing = sorted(k for k in {*known, *now} if known.get(k) != now.get(k))
+    if differing:
+        what = ", ".join(f"{k} was {known.get(k)!r}, now {now.get(k)!r}" for k in differing)
+        raise StoreError(
+            f"{folder}: holds a run with other settings ({what}). Use another folder, or delete this one to start over."
+        )
