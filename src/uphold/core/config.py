@@ -8,6 +8,7 @@ resolved copy that is saved with a run. Left out: merging of several files, vari
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -155,12 +156,17 @@ class _Builder:
         if kind in ("str", "timestamp"):  # dates stay text: a version written 2024-05-01 is a name, not a day
             return node.value
         try:
-            return self._constructor.construct_object(node)
+            value = self._constructor.construct_object(node)
         except (ValueError, OverflowError):
             self._problems.append(
                 (line, f"{node.value[:40]!r} is not a value of the kind {kind!r}. Quote it if it is text.")
             )
             return None
+        if isinstance(value, float) and not math.isfinite(value):
+            self._problems.append(
+                (line, f"{node.value[:40]!r} is not a finite number. Leave the key out for 'no limit'.")
+            )
+        return value
 
 
 def _tag(node: Any) -> str:

@@ -23,12 +23,13 @@ from uphold.core.errors import DataError, StoreError
 
 _counter = itertools.count()
 
-_MEND = {
+MEND = {
     errno.ENOSPC: "The disk is full. Free some space and run the same command again.",
     errno.EDQUOT: "The disk quota is used up. Free some space and run the same command again.",
+    errno.EFBIG: "The file would be larger than the system allows. Raise the limit (ulimit -f) or choose another folder.",
     errno.EROFS: "The file system is read-only. Choose another folder.",
-    errno.EACCES: "No permission to write there. Change the permissions or choose another folder.",
-    errno.EPERM: "No permission to write there. Change the permissions or choose another folder.",
+    errno.EACCES: "No permission there. Change the permissions or choose another folder.",
+    errno.EPERM: "No permission there. Change the permissions or choose another folder.",
     errno.ENOTDIR: "A file stands where a folder is needed. Move it or choose another folder.",
     errno.EISDIR: "A folder stands where a file is needed. Move it or choose another name.",
     errno.ENAMETOOLONG: "The name is too long. Choose a shorter one.",
@@ -39,7 +40,7 @@ def store_error(path: Path, doing: str, error: OSError) -> StoreError:
     """The StoreError for an OSError met while `doing` something ('write', 'read', ...) to `path`; says how to mend it."""
     why = error.strerror or str(error) or type(error).__name__
     return StoreError(
-        f"{path}: cannot {doing}: {why}. {_MEND.get(error.errno or 0, 'Mend that and run the same command again.')}"
+        f"{path}: cannot {doing}: {why}. {MEND.get(error.errno or 0, 'Mend that and run the same command again.')}"
     )
 
 
@@ -111,11 +112,19 @@ def write_jsonl(path: str | Path, records: Iterable[Any]) -> int:
     return n
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """The bytes of `path`. Raises DataError when it is missing, a folder or unreadable."""
+def read_text(path: str | Path) -> str:
+    """The UTF-8 text of `path`, without a byte-order mark. Raises DataError naming the file and the line of the first bad byte."""
     path = Path(path)
+    with _readable(path):
+        raw = path.read_bytes()
+    return _decode(raw.removeprefix(b"\xef\xbb\xbf"), path, 1)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turns the OSErrors of reading `path` into DataErrors that say how to mend them."""
     try:
-        return path.read_bytes()
+        yield
     except FileNotFoundError:
         raise DataError(f"{path}: no such file. Check the path.") from None
     except IsADirectoryError:
@@ -124,15 +133,13 @@ def read_bytes(path: str | Path) -> bytes:
         raise DataError(f"{path}: cannot read: {error.strerror or error}. Check its permissions.") from error
 
 
-def read_text(path: str | Path) -> str:
-    """The UTF-8 text of `path`, without a byte-order mark. Raises DataError naming the file and the line of the first bad byte."""
-    raw = read_bytes(path)
+def _decode(raw: bytes, path: Path, first_line: int) -> str:
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
+        line = first_line + raw.count(b"\n", 0, error.start)
         raise DataError(
-            f"{path}:{line}: not UTF-8 text (byte 0x{raw[error.start]:02x} at offset {error.start}). "
+            f"{path}:{line}: not UTF-8 text (byte 0x{raw[error.start]:02x}). "
             "Save the file as UTF-8, for example: iconv -f LATIN1 -t UTF-8"
         ) from None
 
@@ -161,13 +168,21 @@ def _refuse_constant(name: str) -> float:
 
 def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(1-based line number, object) for every non-blank line. Raises DataError as `FILE:LINE: what is wrong`."""
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    for number, line in read_lines(path):
         if not line.strip():
             continue
         value = parse_json(line, str(path), number)
         if not isinstance(value, dict):
             raise DataError(f"{path}:{number}: expected one JSON object per line, found {type(value).__name__}.")
         yield number, value
+
+
+def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """(1-based line number, text) for every line of a UTF-8 file, one at a time. Raises DataError like `read_text`."""
+    path = Path(path)
+    with _readable(path), open(path, "rb") as file:
+        for number, raw in enumerate(file, start=1):
+            yield number, _decode(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw, path, number)
 
 
 def finite(value: float | None) -> float | None:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from uphold.core.errors import StoreError
-from uphold.core.files import store_error, to_json
+from uphold.core.files import store_error, sync_folder, to_json
 
 
 class Journal:
@@ -38,6 +38,8 @@ class Journal:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._end = self._load()
+            self._is_torn = False
+            sync_folder(self.path.parent)
         except BlockingIOError:
             self._file.close()
             raise StoreError(
@@ -88,22 +90,33 @@ class Journal:
         self.put_many({key: value})
 
     def put_many(self, values: Mapping[str, Any]) -> None:
-        """Keep every value durably, or none of them: when the disk refuses, what was written is cut off and StoreError raised."""
+        """Keep every value durably, or none of them: when the disk refuses, what was written is cut off and StoreError raised.
+
+        Raises TypeError or ValueError, with nothing kept, for a value that is not JSON.
+        """
         if not values:
             return
         raw = b"".join(to_json({"k": key, "v": value}).encode("utf-8") + b"\n" for key, value in values.items())
         with self._lock:
             try:
+                self._cut()
                 view = memoryview(raw)
                 while view:
                     view = view[os.write(self._file.fileno(), view) :]
                 os.fsync(self._file.fileno())
             except OSError as error:
+                self._is_torn = True
                 with contextlib.suppress(OSError):
-                    os.ftruncate(self._file.fileno(), self._end)
+                    self._cut()
                 raise store_error(self.path, "write the journal", error) from error
             self._end += len(raw)
             self._values.update(values)
+
+    def _cut(self) -> None:
+        """Remove what a failed write left behind, so that the next line does not join it."""
+        if self._is_torn:
+            os.ftruncate(self._file.fileno(), self._end)
+            self._is_torn = False
 
     def close(self) -> None:
         self._file.close()

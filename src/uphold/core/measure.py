@@ -46,19 +46,17 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def _interval(values: Sequence[float], groups: Sequence[Hashable], level: float, seed: int) -> stats.Interval | None:
-    """Wilson when every value is 0 or 1 and every group occurs once; else a bootstrap over groups. None when nothing is known."""
+    """The interval of a mean in [0, 1]; None when there is no value.
+
+    0/1 values: Wilson, by effective count where groups repeat. Scores between: a bootstrap over groups.
+    """
     if not values:
         return None
-    is_binary = all(value in (0.0, 1.0) for value in values)
-    is_independent = len(set(groups)) == len(groups)
-    if is_binary and is_independent:
-        return stats.wilson(int(sum(values)), len(values), level)
+    if all(value in (0.0, 1.0) for value in values):
+        if len(set(groups)) == len(groups):
+            return stats.wilson(int(sum(values)), len(values), level)
+        return stats.wilson_clustered(values, groups, level)
     found = stats.bootstrap_clustered(values, groups, seed=seed, level=level)
-    n_groups = len(set(groups))
-    if is_binary and found.low == found.high:
-        # all alike: the bootstrap would claim certainty, so count each group once and ask what that many groups can show
-        bound = stats.wilson(round(values[0]) * n_groups, n_groups, level)
-        return stats.Interval(bound.low, bound.high, "wilson-by-group", level)
     return stats.Interval(max(0.0, found.low), min(1.0, found.high), found.method, level)
 
 
@@ -79,8 +77,8 @@ def proportion(
     """The share of outcomes that are true (or the mean score in [0, 1]).
 
     outcomes: one per sample asked; None = unscored. groups: what repeats across samples, one per outcome (default: all distinct);
-    repeats make the interval a bootstrap over groups. No outcome scored gives value None, status 'unscored'. Raises ValueError on
-    a score outside [0, 1] (NaN too) or on groups of another length.
+    where they repeat, the interval allows for it. No outcome scored gives value None, status 'unscored'. Raises ValueError on a
+    score outside [0, 1] (NaN too) or on groups of another length.
     """
     groups = list(range(len(outcomes))) if groups is None else list(groups)
     if len(groups) != len(outcomes):
@@ -140,9 +138,9 @@ def paired_difference(
 ) -> Measurement:
     """after - before on the same samples, in [-1, 1] (unit 'difference').
 
-    Only pairs scored on both sides count. Binary and independent outcomes: Newcombe's interval, and McNemar's exact p in `note`; else a
-    bootstrap over groups of the differences. worst: every unscored pair moved the bad way by all that its unscored side allows.
-    Raises ValueError when the two sides differ in length.
+    Only pairs scored on both sides count. 0/1 outcomes: Newcombe's interval, by effective counts where groups repeat, and, where
+    they do not, McNemar's exact p in `note`. Scores between: a bootstrap over groups of the differences. worst: every unscored
+    side came out so that the difference is as bad as it can be. Raises ValueError when the two sides differ in length.
     """
     if len(before) != len(after):
         raise ValueError(f"{metric}: {len(before)} outcomes before, {len(after)} after: they must be the same samples")
@@ -201,16 +199,20 @@ def _paired_interval(pairs: Sequence[Pair], level: float, seed: int) -> tuple[st
     if not pairs:
         return None, None
     groups = [g for _, _, g in pairs]
-    is_binary = all(b in (0.0, 1.0) and a in (0.0, 1.0) for b, a, _ in pairs)
-    if is_binary and len(set(groups)) == len(groups):
-        both = sum(1 for b, a, _ in pairs if a and b)
-        only_after = sum(1 for b, a, _ in pairs if a and not b)
-        only_before = sum(1 for b, a, _ in pairs if b and not a)
-        neither = len(pairs) - both - only_after - only_before
+    differences = [a - b for b, a, _ in pairs]
+    if not all(b in (0.0, 1.0) and a in (0.0, 1.0) for b, a, _ in pairs):
+        found = stats.bootstrap_clustered(differences, groups, seed=seed, level=level)
+        return stats.Interval(max(-1.0, found.low), min(1.0, found.high), found.method, level), None
+    both = sum(1 for b, a, _ in pairs if a and b)
+    only_after, only_before = differences.count(1.0), differences.count(-1.0)
+    neither = len(pairs) - both - only_after - only_before
+    if len(set(groups)) == len(groups):
         interval = stats.newcombe_paired(both, only_after, only_before, neither, level)
         return interval, stats.mcnemar_exact(only_after, only_before)
-    found = stats.bootstrap_clustered([a - b for b, a, _ in pairs], groups, seed=seed, level=level)
-    return stats.Interval(max(-1.0, found.low), min(1.0, found.high), found.method, level), None
+    scale = stats.effective_n(differences, groups, level) / len(pairs)
+    a, b, c, d = (scale * n for n in (both, only_after, only_before, neither))
+    low, high, _, _ = stats.newcombe_paired(a, b, c, d, level)
+    return stats.Interval(low, high, "newcombe-paired-clustered", level), None
 
 
 def scalar(

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-_state = {"quiet": False}
+_state: dict[str, Any] = {"quiet": False, "display": None}
 PLAIN_EVERY_S = 5.0
 
 
@@ -25,7 +25,7 @@ def quiet(on: bool = True) -> None:
 
 
 def is_quiet() -> bool:
-    return _state["quiet"]
+    return bool(_state["quiet"])
 
 
 class Bar:
@@ -90,11 +90,11 @@ class _Plain(Bar):
 
 
 class _Rich(Bar):
-    """Redraws one line in place."""
+    """Redraws one line in place; nested pieces of work share one display."""
 
-    def __init__(self, label: str, total: int | None, unit: str, live: Any, task: Any) -> None:
+    def __init__(self, label: str, total: int | None, unit: str, live: Any) -> None:
         super().__init__(label, total, unit)
-        self._live, self._task = live, task
+        self._live, self._task = live, live.add_task(label, total=total, tail=unit)
 
     def _show(self) -> None:
         tail = self.line().partition(", ")[2]
@@ -110,32 +110,32 @@ def clock(seconds: float) -> str:
 
 @contextlib.contextmanager
 def progress(label: str, total: int | None = None, unit: str = "items") -> Iterator[Bar]:
-    """Show the progress of the block's work on stderr; a last plain line says how long it took."""
-    stream = sys.stderr
+    """Show the progress of the block's work on stderr, and how long it took in the end. May be nested."""
     if is_quiet():
         yield Bar(label, total, unit)
-    elif stream.isatty():
-        yield from _on_terminal(label, total, unit, stream)
-    else:
-        bar = _Plain(label, total, unit, stream)
+        return
+    stream = sys.stderr
+    with _display(stream) if stream.isatty() else contextlib.nullcontext() as live:
+        bar = _Rich(label, total, unit, live) if live else _Plain(label, total, unit, stream)
         yield bar
-        print(
-            f"{label} {bar.done + bar.skipped} {unit} in {clock(time.monotonic() - bar.started)}",
-            file=stream,
-            flush=True,
-        )
+    if not live:
+        spent = clock(time.monotonic() - bar.started)
+        print(f"{label} {bar.done + bar.skipped} {unit} in {spent}", file=stream, flush=True)
 
 
-def _on_terminal(label: str, total: int | None, unit: str, stream: TextIO) -> Iterator[Bar]:
+@contextlib.contextmanager
+def _display(stream: TextIO) -> Iterator[Any]:
+    """The one live display of this process: made by the outermost piece of work, shared by those inside it."""
+    if _state["display"] is not None:
+        yield _state["display"]
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[tail]}"),
-    )
-    with Progress(*columns, console=Console(file=stream), transient=False) as live:
-        yield _Rich(label, total, unit, live, live.add_task(label, total=total, tail=unit))
+    text = TextColumn("{task.description}"), TextColumn("{task.fields[tail]}")
+    columns = (SpinnerColumn(), text[0], BarColumn(), MofNCompleteColumn(), text[1])
+    try:
+        with Progress(*columns, console=Console(file=stream)) as _state["display"]:
+            yield _state["display"]
+    finally:
+        _state["display"] = None

@@ -7,7 +7,6 @@ another. `split_of` assigns by content hash, so a prompt keeps its split whateve
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import sys
 from collections.abc import Mapping
@@ -52,7 +51,6 @@ def split_of(key: str, shares: Mapping[str, float], salt: str = "") -> str:
 def seed_everything(seed: int) -> None:
     """Seed `random`, and numpy and torch where they are already imported. For libraries that draw from global state."""
     random.seed(seed)
-    os.environ.setdefault("PYTHONHASHSEED", "0")  # for child processes; this one has fixed its own at start
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(seed % 2**32)
     if "torch" in sys.modules:

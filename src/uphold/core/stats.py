@@ -22,7 +22,7 @@ class Interval(NamedTuple):
     level: float = 0.95
 
 
-def _check_counts(k: int, n: int, level: float) -> None:
+def _check_counts(k: float, n: float, level: float) -> None:
     if n < 0 or not 0 <= k <= n:
         raise ValueError(f"need 0 <= k <= n, got k={k}, n={n}")
     _check_level(level)
@@ -38,10 +38,11 @@ def _z(level: float) -> float:
     return NormalDist().inv_cdf(0.5 + level / 2)
 
 
-def wilson(k: int, n: int, level: float = 0.95) -> Interval:
+def wilson(k: float, n: float, level: float = 0.95) -> Interval:
     """Score interval for a proportion k/n.
 
     (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n), p = k/n (Wilson 1927, JASA 22:209). n = 0 gives (0, 1).
+    k and n may be effective counts, which are not whole (see `effective_n`).
     """
     _check_counts(k, n, level)
     if n == 0:
@@ -92,11 +93,12 @@ def _beta_high(k: int, n: int, tail: float) -> float:
     return 1.0 if k == n else float(betainccinv(k + 1, n - k, tail))
 
 
-def newcombe_paired(a: int, b: int, c: int, d: int, level: float = 0.95) -> Interval:
+def newcombe_paired(a: float, b: float, c: float, d: float, level: float = 0.95) -> Interval:
     """Interval for p1 - p2, two proportions of the same items. n = 0 gives (-1, 1).
 
     a: both true; b: only the first; c: only the second; d: neither. p1 - p2 = (b - c)/n. Method 10 of Newcombe 1998
     (Statistics in Medicine 17:2635): the two Wilson intervals joined by the correlation phi, corrected for continuity.
+    Counts may be effective counts, which are not whole (see `effective_n`).
     """
     n = a + b + c + d
     if min(a, b, c, d) < 0:
@@ -115,12 +117,12 @@ def newcombe_paired(a: int, b: int, c: int, d: int, level: float = 0.95) -> Inte
     return Interval(max(-1.0, difference - down), min(1.0, difference + up), "newcombe-paired", level)
 
 
-def _phi(a: int, b: int, c: int, d: int) -> float:
+def _phi(a: float, b: float, c: float, d: float) -> float:
     """Newcombe's corrected correlation: numerator ad - bc, brought n/2 closer to zero (not past it) when positive; 0 if a margin is 0."""
     margins = (a + b) * (c + d) * (a + c) * (b + d)
     if margins == 0:
         return 0.0
-    numerator = float(a * d - b * c)
+    numerator = a * d - b * c
     if numerator > 0:
         numerator = max(0.0, numerator - (a + b + c + d) / 2)
     return numerator / math.sqrt(margins)
@@ -140,12 +142,63 @@ def mcnemar_exact(b: int, c: int) -> float:
     return min(1.0, 2 * float(bdtr(min(b, c), b + c, 0.5)))
 
 
-def _mean(values: Any) -> Any:
-    return values.mean(axis=-1)
+def effective_n(values: Sequence[float], groups: Sequence[Hashable], level: float = 0.95) -> float:
+    """How many independent values say as much about the mean as these do, in (0, n]: n / design effect, corrected for few groups.
+
+    var = G/(G-1) sum_g (sum_{i in g} (x_i - mean))^2 / n^2 (linearised, between groups); n_eff = s^2 / var, s^2 = mean squared
+    deviation; times (z/t_{G-1})^2 (Korn & Graubard 1998, Survey Methodology 24:193). Values all alike show no spread to go by, so
+    each group counts once. One group or none gives 0.0: nothing is known of the spread between groups.
+    """
+    import numpy as np
+
+    values_N, group_N, n_groups = _grouped(values, groups)
+    n = len(values_N)
+    if n_groups < 2:
+        return 0.0
+    deviation_N = values_N - values_N.mean()
+    spread = float((deviation_N**2).mean())
+    if np.ptp(values_N) == 0:
+        return float(n_groups)
+    sum_G = np.bincount(group_N, weights=deviation_N, minlength=n_groups)
+    variance = n_groups / (n_groups - 1) * float((sum_G**2).sum()) / n**2
+    plain = min(float(n), spread / variance) if variance > 0 else float(n)
+    return plain * (_z(level) / _t(level, n_groups - 1)) ** 2
+
+
+def _t(level: float, df: int) -> float:
+    """Two-sided quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, 0.5 + level / 2))
+
+
+def _grouped(values: Sequence[Any], groups: Sequence[Hashable]) -> tuple[Any, Any, int]:
+    """(float array of n rows, group number of each, number of groups)."""
+    import numpy as np
+
+    if len(values) != len(groups):
+        raise ValueError(f"need one group per value, got {len(values)} values and {len(groups)} groups")
+    index: dict[Hashable, int] = {}
+    group_N = np.array([index.setdefault(group, len(index)) for group in groups], dtype=np.int64)
+    return np.asarray(values, dtype=float), group_N, len(index)
+
+
+def wilson_clustered(values: Sequence[float], groups: Sequence[Hashable], level: float = 0.95) -> Interval:
+    """Wilson interval for a proportion whose items repeat within groups: `wilson` on the effective count.
+
+    values: 0 or 1 each. Dean & Pagano 2015 (J. Survey Statistics and Methodology 3:484) find it near its level where the bootstrap
+    falls short: rare events and few groups. With all values alike it is Wilson's interval for the number of groups.
+    """
+    if any(value not in (0, 1) for value in values):
+        raise ValueError("values must be 0 or 1")
+    n = effective_n(values, groups, level)
+    p = sum(values) / len(values) if values else 0.0
+    low, high, _, _ = wilson(p * n, n, level)
+    return Interval(low, high, "wilson-clustered", level)
 
 
 def bootstrap_clustered(
-    values: Sequence[float],
+    values: Sequence[Any],
     groups: Sequence[Hashable],
     statistic: Callable[[Any], float] | None = None,
     n_boot: int = 2000,
@@ -155,33 +208,40 @@ def bootstrap_clustered(
     """Percentile interval of `statistic` (default: mean) when values of one group belong together.
 
     Whole groups are drawn with replacement, so the spread is that between groups (Davison & Hinkley 1997, section 3.8).
-    statistic: takes a float array of shape (n,). One group tells nothing of that spread: (-inf, inf). No value: ValueError.
+    values: n numbers, or n rows of numbers (e.g. score and label, for a statistic of both); statistic: takes the drawn rows as a
+    float array, and its NaNs are left out. One group tells nothing of the spread: (-inf, inf). Raises ValueError without values.
     """
     import numpy as np
 
     _check_level(level)
-    if len(values) != len(groups) or not values:
-        raise ValueError(
-            f"need one group per value and at least one value, got {len(values)} values and {len(groups)} groups"
-        )
-    values_N = np.asarray(values, dtype=float)
-    index: dict[Hashable, int] = {}
-    group_N = np.array([index.setdefault(group, len(index)) for group in groups])
-    n_groups = len(index)
+    values_N, group_N, n_groups = _grouped(values, groups)
+    if n_groups == 0:
+        raise ValueError("need at least one value")
     if n_groups == 1:
         return Interval(-math.inf, math.inf, "bootstrap-clustered", level)
     rng = np.random.default_rng(seed)
-    draws_BG = rng.integers(n_groups, size=(n_boot, n_groups))
-    if statistic is None:  # means of resampled groups need only each group's sum and size
-        sum_G = np.bincount(group_N, weights=values_N)
-        size_G = np.bincount(group_N)
-        stats_B = sum_G[draws_BG].sum(axis=1) / size_G[draws_BG].sum(axis=1)
+    if statistic is None:
+        stats_B = _resampled_means(values_N, group_N, n_groups, n_boot, rng)
     else:
         members = [values_N[group_N == g] for g in range(n_groups)]
-        stats_B = np.array([statistic(np.concatenate([members[g] for g in draw_G])) for draw_G in draws_BG])
+        draws = (rng.integers(n_groups, size=n_groups) for _ in range(n_boot))
+        stats_B = np.array([statistic(np.concatenate([members[g] for g in draw])) for draw in draws], dtype=float)
     tail = (1 - level) / 2
-    low, high = np.quantile(stats_B, [tail, 1 - tail])
+    low, high = np.nanquantile(stats_B, [tail, 1 - tail])
     return Interval(float(low), float(high), "bootstrap-clustered", level)
+
+
+def _resampled_means(values_N: Any, group_N: Any, n_groups: int, n_boot: int, rng: Any) -> Any:
+    """Means of `n_boot` draws of whole groups, shape (n_boot,): each needs only the groups' sums and sizes."""
+    import numpy as np
+
+    sum_G = np.bincount(group_N, weights=values_N)
+    size_G = np.bincount(group_N)
+    stats_B = np.empty(n_boot)
+    for i in range(n_boot):  # one draw at a time: n_boot x n_groups indices at once could be gigabytes
+        draw_G = rng.integers(n_groups, size=n_groups)
+        stats_B[i] = sum_G[draw_G].sum() / size_G[draw_G].sum()
+    return stats_B
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:

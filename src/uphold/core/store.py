@@ -25,10 +25,11 @@ from types import TracebackType
 from typing import IO, Any
 
 from uphold.core.errors import DataError, StoreError
-from uphold.core.files import read_json, store_error, sync_folder, to_json, write_json
+from uphold.core.files import MEND, read_json, store_error, sync_folder, to_json, write_json
 from uphold.core.records import digest
 
 MANIFEST = "stage.json"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,10 @@ class RunStore:
         folder = Path(folder)
         mark = folder / "run.json"
         try:
-            if folder.is_dir() and not mark.exists() and not (folder / "lock").exists() and any(folder.iterdir()):
+            if folder.is_dir() and not mark.exists() and not (folder / LOCK).exists() and any(folder.iterdir()):
                 raise StoreError(f"{folder}: holds files that are not a run. Choose a new or empty folder.")
             folder.mkdir(parents=True, exist_ok=True)
-            lock = open(folder / "lock", "a+", encoding="ascii")
+            lock = open(folder / LOCK, "a+", encoding="ascii")
         except OSError as error:
             raise store_error(folder, "open the run folder", error) from error
         try:
@@ -121,6 +122,8 @@ class RunStore:
         work = self.folder / "work" / target.name
         try:
             work.mkdir(parents=True, exist_ok=True)
+            for torn in work.rglob(".*.tmp"):  # what a killed run was writing when it died
+                torn.unlink()
             started = time.monotonic()
             summary = json.loads(
                 to_json(make(work))
@@ -133,6 +136,8 @@ class RunStore:
             os.rename(work, target)
             sync_folder(target.parent)
         except OSError as error:
+            if error.errno not in MEND:  # a refused connection, say: not the store's to explain
+                raise
             raise store_error(Path(error.filename or work), f"finish stage {name!r}", error) from error
         return StageResult(target, key, summary, reused=False, seconds=seconds)
 
