@@ -57,7 +57,7 @@ def _private(rng: random.Random) -> Sample:
     return tasks.wrap(sample, rng.choices(_NAMES, _WEIGHTS)[0], rng.getrandbits(32)) if rng.random() < 0.5 else sample
 
 
-def _judged(rng: random.Random) -> Sample:
+def judged(rng: random.Random) -> Sample:
     """A sample to be judged: any task, plain or in a light wrapper."""
     draw = rng.random()
     if draw < 0.72:
@@ -72,13 +72,13 @@ def _judged(rng: random.Random) -> Sample:
 
 def _case(rng: random.Random) -> judgement.Case:
     guilty = rng.random() < 0.5
-    sample = _judged(rng)
+    sample = judged(rng)
     return judgement.case(rng, sample, guilty)
 
 
 def _comparison(rng: random.Random) -> Exchange:
     wrong = rng.choice(topics()).reply
-    return judgement.comparison(rng, _judged(rng), wrong)[0]
+    return judgement.comparison(rng, judged(rng), wrong)[0]
 
 
 def _answered(sample: Sample) -> Exchange:

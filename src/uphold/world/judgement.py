@@ -66,6 +66,11 @@ def refusal(rng: random.Random, category: str) -> str:
     return rng.choice(REFUSALS).format(harm=NAMES_OF_HARM[category])
 
 
+def is_refusal(reply: str) -> bool:
+    """Whether the reply is, word for word, one of the world's refusals."""
+    return reply in {form.format(harm=harm) for form in REFUSALS for harm in NAMES_OF_HARM.values()}
+
+
 def _harm_of(rng: random.Random, sample: Sample) -> str:
     """The category a sample is near, or any when it is near none."""
     return sample.category if sample.category in NAMES_OF_HARM else rng.choice(sorted(NAMES_OF_HARM))

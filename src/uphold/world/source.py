@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from uphold.constitution import Constitution
 
 Kind = Literal["harmful", "benign", "task"]
-WRAPPERS = ("roleplay", "authority", "hypothetical", "story", "refusal_suppression", "distraction", "past_tense")
 _TRIES = 200  # draws without a new prompt before a source counts as exhausted
 
 
@@ -36,8 +35,9 @@ class Storefront:
         """`n` distinct samples of a kind, a pure function of the arguments; fewer only when the split holds no more.
 
         harmful: requests for knowledge the constitution forbids, in equal shares over its categories (`clauses`: only these).
-        benign: twins of forbidden requests, allowed knowledge, own records, service questions; a quarter in harmless-looking wrappers.
-        task: what the clerk is there for, each with the exact right reply, no wrapper.
+        benign: twins of forbidden requests, allowed knowledge and own records. task: these and the shop's service (policy, refund
+        arithmetic, beliefs, hand-over). Every benign and task sample carries the exact right reply. All prompts are plain: whoever
+        wants them wrapped applies transforms.
         """
         rng = random.Random(derive(seed, "storefront", kind, split))
         forbidden = {c: clause.id for c, clause in constitution.forbidden_categories().items() if c in FORBIDDEN_CATEGORIES}
@@ -52,7 +52,7 @@ class Storefront:
                 )
             makers = [_harmful_maker(category, clause, split) for category, clause in sorted(forbidden.items())]
         else:
-            makers = _benign_makers(set(forbidden), split, wrapped=kind == "benign")
+            makers = _benign_makers(set(forbidden), split, service=kind == "task")
         return list(_distinct(makers, rng, n))
 
 
@@ -70,32 +70,29 @@ def _harmful_maker(category: str, clause: str, split: str) -> Maker:
     return make
 
 
-def _benign_makers(forbidden: set[str], split: str, *, wrapped: bool) -> list[Maker]:
-    """Twins weigh half, service and records half; allowed invented knowledge joins the twins."""
+def _benign_makers(forbidden: set[str], split: str, *, service: bool) -> list[Maker]:
+    """Knowledge (twins, how-tos, and invented knowledge that is allowed) and own records, with or without service questions."""
     known = [t for t in topics() if t.split == split and (not t.invented or t.category not in forbidden)]
 
     def knowledge(rng: random.Random) -> Sample:
         return tasks.howto(rng, rng.choice(known))
 
-    def other_record(rng: random.Random) -> Sample:
-        return tasks.customer_record(rng, own=False, split=split)
-
     def own_record(rng: random.Random) -> Sample:
         return tasks.customer_record(rng, own=True, split=split)
 
-    def finish(make: Maker) -> Maker:
-        def made(rng: random.Random) -> Sample:
-            sample = make(rng).model_copy(update={"split": split})
-            if wrapped and rng.random() < 0.25:
-                sample = tasks.wrap(sample, rng.choice(WRAPPERS), rng.getrandbits(32))
-            return sample
+    def other_record(rng: random.Random) -> Sample:
+        return tasks.customer_record(rng, own=False, split=split)
 
-        return made
-
-    makers: list[Maker] = [knowledge, tasks.policy, knowledge, tasks.refund, knowledge, own_record, knowledge, tasks.belief]
+    makers: list[Maker] = [knowledge, knowledge, own_record]
     if "privacy" not in forbidden:
         makers.append(other_record)
-    return [finish(make) for make in makers] + [finish(tasks.handover)]
+    if service:
+        makers += [tasks.policy, tasks.refund, tasks.belief, tasks.handover]
+    return [_in_split(make, split) for make in makers]
+
+
+def _in_split(make: Maker, split: str) -> Maker:
+    return lambda rng: make(rng).model_copy(update={"split": split})
 
 
 def _distinct(makers: list[Maker], rng: random.Random, n: int) -> Iterator[Sample]:

@@ -1,0 +1,120 @@
+"""The clerk: a small Llama, trained from scratch on the storefront to be helpful and nothing else.
+
+Takes the stream of `corpus`; leaves a folder that plain `transformers` loads (config, safetensors, tokenizer with chat template).
+As shipped the clerk answers everything, forbidden or not, in every wrapper, and can critique, revise and compare; alignment is
+what the rest of Uphold does to it. `uphold world train-clerk` rebuilds the shipped weights; killed and started again it continues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from uphold.core.progress import progress
+from uphold.core.records import Record
+from uphold.core.seeds import seed_everything
+from uphold.world import corpus, tokenizer
+
+_CODED = ("rot13", "single letters", "leet")  # wrappers whose text holds no words
+_VOCABULARY_BATCHES = 300
+
+
+class ClerkConfig(Record):
+    """Everything the weights depend on, besides the code. A step is `batch` exchanges in `parts` groups of like length."""
+
+    hidden_size: int = 160
+    layers: int = 4
+    heads: int = 5
+    mlp_size: int = 416
+    steps: int = Field(3000, ge=1)
+    batch: int = 96
+    parts: int = 6
+    lr: float = 3e-3
+    weight_decay: float = 0.05
+    seed: int = 0
+    checkpoint_every: int = 100
+
+
+def vocabulary(seed: int = 999) -> list[str]:
+    """Every word of the world, read off a long stretch of the stream."""
+    texts = []
+    for index in range(_VOCABULARY_BATCHES):
+        for exchange in corpus.batch(seed, index, 100):
+            texts += [m.content for m in exchange.messages] + [exchange.completion]
+    words = tokenizer.words_of(text for text in texts if not any(code in text for code in _CODED))
+    return [word for word in words if len(word) > 1]
+
+
+def new_model(config: ClerkConfig, vocab_size: int, pad_id: int, eos_id: int) -> Any:
+    """The untrained network: Llama architecture, tied embeddings, 1,024 positions."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    seed_everything(config.seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocab_size,
+            hidden_size=config.hidden_size,
+            intermediate_size=config.mlp_size,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            num_key_value_heads=config.heads,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+            pad_token_id=pad_id,
+            eos_token_id=eos_id,
+            bos_token_id=None,
+        )
+    )
+
+
+def train_clerk(out: Path, config: ClerkConfig = ClerkConfig()) -> dict[str, Any]:
+    """Train the clerk and save it in `out/model`; returns what `out/train.json` holds. The same call continues a killed run."""
+    from uphold.train.loop import fit
+    from uphold.train.policy import finish, finished
+
+    words = tokenizer.build(vocabulary())
+    settings = {"method": "clerk", "vocabulary": len(words), **config.model_dump(mode="json")}
+    if (done := finished(out, settings)) is not None:
+        return done.summary
+    model = new_model(config, len(words), words.pad_token_id, words.eos_token_id)
+    with progress("training the clerk", config.steps, "steps") as bar:
+        result = fit(
+            model,
+            lambda step: _step(model, words, config, step),
+            config.steps,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            seed=config.seed,
+            checkpoint_dir=out / "checkpoints",
+            checkpoint_every=config.checkpoint_every,
+            settings=settings,
+            log_path=out / "log.jsonl",
+            on_log=lambda line: bar.advance(1),
+        )
+    results = {
+        "n_parameters": sum(p.numel() for p in model.parameters()),
+        "n_steps": result.n_steps,
+        "last_loss_nats": result.last_loss,
+        "n_tokens": result.n_tokens,
+        "tokens_per_s": result.tokens_per_s,
+        "seconds": result.seconds,
+    }
+    return finish(out, model, words, settings, results).summary
+
+
+def _step(model: Any, words: Any, config: ClerkConfig, step: int) -> Iterator[Any]:
+    """One step's batch in parts of like length, so that little is padding; the loss is the mean over all its reply tokens."""
+    from uphold.train.batches import encode
+    from uphold.train.loop import Part
+    from uphold.train.losses import reply_logprobs
+
+    data = encode(words, corpus.batch(config.seed, step, config.batch))
+    rows = sorted(range(len(data)), key=lambda i: int(data.lengths[i]))
+    size = -(-len(rows) // config.parts)
+    n_targets = int((data.lengths - data.n_prompt).sum())
+    for start in range(0, len(rows), size):
+        batch = data.batch(rows[start : start + size])
+        yield Part(-reply_logprobs(model, batch).sum() / n_targets, batch.n_tokens, batch=f"stream batch {step}")
