@@ -107,18 +107,15 @@ class EncodedSet:
 def check_tokenizer(tokenizer: Any) -> None:
     """Raise ConfigError unless the tokenizer has what training and batched generation need."""
     name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
+    missing = None
     if not getattr(tokenizer, "chat_template", None):
-        raise ConfigError(
-            f"{name}: the tokenizer has no chat template. Set tokenizer.chat_template and save it with the model."
-        )
-    if tokenizer.pad_token_id is None:
-        raise ConfigError(
-            f"{name}: the tokenizer has no pad token. Set tokenizer.pad_token (often to an unused special token) and save it with the model."
-        )
-    if tokenizer.eos_token_id is None:
-        raise ConfigError(
-            f"{name}: the tokenizer has no end-of-sequence token. Set tokenizer.eos_token and save it with the model."
-        )
+        missing = "chat template. Set tokenizer.chat_template"
+    elif tokenizer.pad_token_id is None:
+        missing = "pad token. Set tokenizer.pad_token (often to an unused special token)"
+    elif tokenizer.eos_token_id is None:
+        missing = "end-of-sequence token. Set tokenizer.eos_token"
+    if missing:
+        raise ConfigError(f"{name}: the tokenizer has no {missing} and save it with the model.")
 
 
 def context_length(model: Any) -> int | None:
@@ -196,10 +193,13 @@ class Plan:
     """Which rows make the batch of each step: epochs of seeded shuffles, near-equal lengths together, a fixed token budget.
 
     lengths: cost of each item in tokens, shape (items,). A batch holds as many items as fit in `tokens` once padded to the
-    longest (one at least). Pure in (lengths, tokens, seed): step k always names the same rows.
+    longest (one at least). Pure in (lengths, tokens, seed): step k always names the same rows. fixed: later epochs keep the
+    first one's batches and only their order changes, so what was computed once for a batch stays exact for it.
     """
 
-    def __init__(self, lengths: Sequence[int] | NDArray[np.int64], tokens: int, seed: int) -> None:
+    def __init__(
+        self, lengths: Sequence[int] | NDArray[np.int64], tokens: int, seed: int, *, fixed: bool = False
+    ) -> None:
         self._lengths = np.asarray(lengths, dtype=np.int64)
         if not len(self._lengths):
             raise DataError("no rows to make batches of.")
@@ -207,6 +207,7 @@ class Plan:
             raise ConfigError(f"batch_tokens must be at least 1, not {tokens}.")
         self._tokens = tokens
         self._seed = seed
+        self._fixed = fixed
         self._starts = [0]  # step at which each epoch made so far begins
         self._epoch = (-1, [[0]])
 
@@ -214,7 +215,12 @@ class Plan:
         """Every batch of one pass over the data, in order; each row exactly once."""
         if self._epoch[0] == epoch:
             return self._epoch[1]
-        rng = np.random.default_rng([self._seed & (2**63 - 1), epoch])
+        if self._fixed and epoch > 0:
+            first = self.epoch(0)
+            rng = np.random.default_rng([self._seed, epoch])
+            self._epoch = (epoch, [first[i] for i in rng.permutation(len(first))])
+            return self._epoch[1]
+        rng = np.random.default_rng([self._seed, epoch])
         order = rng.permutation(len(self._lengths))
         window = max(1, int(WINDOW_BATCHES * self._tokens / max(1.0, float(self._lengths.mean()))))
         batches: list[list[int]] = []

@@ -125,7 +125,7 @@ def _random_state() -> dict[str, torch.Tensor]:
     """State of the torch, numpy and Python generators as tensors (no pickle)."""
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state()
-    assert version == 3 and name == "MT19937"
+    assert (version, name) == (3, "MT19937")
     state = {
         "torch": torch.get_rng_state(),
         "python": torch.tensor(words, dtype=torch.int64),

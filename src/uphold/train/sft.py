@@ -18,13 +18,24 @@ from uphold.core.records import Exchange, Record
 from uphold.train.batches import EncodedSet, Plan, context_length, encode
 from uphold.train.loop import Part, Schedule, fit
 from uphold.train.losses import reply_logprobs, sft_loss
-from uphold.train.policy import LoRA, Trained, finish, finished, trainable, weights_digest
+from uphold.train.policy import (
+    LoRA,
+    Precision,
+    Trained,
+    finish,
+    finished,
+    forward_in,
+    resolve_precision,
+    trainable,
+    weights_digest,
+)
 
 
 class SFTConfig(Record):
     """Settings of a supervised run. batch_tokens: padded tokens per step. max_length: tokens, None for the model's context.
 
     too_long: refuse, or drop (and count) exchanges beyond max_length. max_steps cuts the run short. lora None trains all weights.
+    precision: of the forward pass; auto takes bfloat16 where the processor has it in hardware.
     """
 
     epochs: float = Field(1.0, gt=0)
@@ -38,7 +49,8 @@ class SFTConfig(Record):
     max_length: int | None = Field(None, ge=2)
     too_long: Literal["refuse", "drop"] = "refuse"
     lora: LoRA | None = None
-    seed: int = 0
+    precision: Precision = "auto"
+    seed: int = Field(0, ge=0)
     checkpoint_every: int = Field(200, ge=1)
 
 
@@ -59,17 +71,24 @@ def sft(
     """
     out = Path(out_dir)
     data = encode(tokenizer, exchanges, max_length=config.max_length or context_length(model), too_long=config.too_long)
-    settings = {"method": "sft", **config.model_dump(mode="json"), "data": data.digest, "policy": weights_digest(model)}
+    precision = resolve_precision(config.precision, model.device)
+    settings = {
+        "method": "sft",
+        **config.model_dump(mode="json"),
+        "precision": precision,
+        "data": data.digest,
+        "policy": weights_digest(model),
+    }
     if (done := finished(out, settings)) is not None:
         return done
-    policy = trainable(model, config.lora, config.seed, in_place=in_place)
+    policy = trainable(model, config.lora, config.seed, longest=int(data.lengths.max()), in_place=in_place)
     plan = Plan(data.lengths, config.batch_tokens, config.seed)
     n_steps = (
         plan.n_steps(config.epochs) if config.max_steps is None else min(config.max_steps, plan.n_steps(config.epochs))
     )
     result = fit(
         policy,
-        lambda step: sft_step(policy, data, plan, step),
+        lambda step: sft_step(policy, data, plan, step, precision),
         n_steps,
         lr=config.lr,
         warmup=config.warmup,
@@ -96,11 +115,14 @@ def sft(
     return finish(out, policy, tokenizer, settings, results)
 
 
-def sft_step(policy: Any, data: EncodedSet, plan: Plan, step: int) -> Iterator[Part]:
+def sft_step(
+    policy: Any, data: EncodedSet, plan: Plan, step: int, precision: Literal["float32", "bfloat16"]
+) -> Iterator[Part]:
     """The one part of an SFT step."""
     rows = plan.rows(step)
     batch = data.batch(rows).to(policy.device)
-    loss = sft_loss(reply_logprobs(policy, batch))
+    with forward_in(precision, policy.device):
+        loss = sft_loss(reply_logprobs(policy, batch))
     epoch, _ = plan.locate(step)
     yield Part(loss, batch.n_tokens, batch=f"epoch {epoch + 1}, exchanges {name_rows([data.kept[r] for r in rows])}")
 
