@@ -1,0 +1,77 @@
+"""`uphold constitution`: check a written constitution, and see what it amounts to. The work is done in `uphold.constitution`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from uphold.cli.common import Json, emit
+
+app = typer.Typer(no_args_is_help=True, help="Check a written constitution.")
+
+# sub-commands that live in modules of their own: name -> module with a function `command`
+ELSEWHERE = {
+    "compile": "uphold.cli.constitution_compile",
+    "opinions": "uphold.cli.constitution_opinions",
+    "coverage": "uphold.cli.constitution_coverage",
+}
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="A constitution file, or the name of a shipped one.")]
+
+
+@app.command("check")
+def check_command(
+    file: File,
+    as_json: Json = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when there are warnings.")] = False,
+) -> None:
+    """List every problem of a constitution, with file and line.
+
+    \b
+    uphold constitution check constitutions/assistant.yaml
+    uphold constitution check my.yaml --json
+
+    Exit codes: 0 usable, 2 not usable, 1 warnings with --strict.
+    """
+    from uphold.constitution.resolution import resolve
+
+    resolution = resolve(file)
+    problems = resolution.problems
+    errors = len(resolution.errors)
+    clauses = resolution.constitution.clauses if resolution.constitution else ()
+    result = {
+        "file": str(resolution.path),
+        "name": resolution.constitution.name if resolution.constitution else None,
+        "clauses": len(clauses),
+        "errors": errors,
+        "warnings": len(problems) - errors,
+        "problems": problems,
+    }
+    lines = [f"{p.severity}: {p} [{p.code}]" for p in problems]
+    lines.append(f"{resolution.path}: {len(clauses)} clauses, {errors} errors, {len(problems) - errors} warnings")
+    emit(result, as_json, "\n".join(lines))
+    if errors:
+        raise typer.Exit(2)
+    if strict and problems:
+        raise typer.Exit(1)
+
+
+@app.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of a constitution file, for editors.
+
+    \b
+    uphold constitution schema > constitution.schema.json
+    """
+    from uphold.constitution.schema import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+for _name, _module in ELSEWHERE.items():
+    if find_spec(_module) is not None:
+        app.command(_name)(importlib.import_module(_module).command)
