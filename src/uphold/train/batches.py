@@ -46,8 +46,14 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         if device.type == "cpu":
             return self
-        moved = (t.to(device, non_blocking=True) for t in (self.ids_BT, self.at_N, self.targets_N, self.row_N))
-        return Batch(*moved, rows=self.rows, n_tokens=self.n_tokens)
+        return Batch(
+            ids_BT=self.ids_BT.to(device, non_blocking=True),
+            at_N=self.at_N.to(device, non_blocking=True),
+            targets_N=self.targets_N.to(device, non_blocking=True),
+            row_N=self.row_N.to(device, non_blocking=True),
+            rows=self.rows,
+            n_tokens=self.n_tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True)

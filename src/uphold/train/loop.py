@@ -3,7 +3,7 @@
 A recipe hands in a model and `step_loss(step)`, which yields the step's loss in one or more parts; everything a step needs must follow
 from its number (see `batches.Plan`), so that a run killed at any point and started again with the same call ends with the same
 weights, bit for bit on a CPU with the same number of threads. Gives back counts and first and last loss; curves go to a JSONL file.
-Left out: several devices (wrap the model first), mixed precision, evaluation (recipes do it in `on_log`).
+Left out: several devices (wrap the model first), evaluation (recipes do it in `on_log`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from uphold.core.files import read_json, store_error, write_atomic, write_json
 from uphold.core.seeds import seed_everything
 from uphold.train.checkpoints import load_checkpoint, save_checkpoint, trained_parameters
 from uphold.train.policy import plain, refuse_other_settings
+from uphold.train.precision import Precision, forward_in, resolve_precision
 
 Schedule = Literal["cosine", "linear", "constant"]
 
@@ -84,6 +85,7 @@ def fit(
     weight_decay: float = 0.0,
     grad_clip: float | None = 1.0,
     betas: tuple[float, float] = (0.9, 0.98),
+    precision: Precision = "auto",
     seed: int = 0,
     checkpoint_dir: str | Path | None = None,
     checkpoint_every: int = 200,
@@ -94,13 +96,16 @@ def fit(
     """Train `model` in place for `n_steps` and leave it in eval mode.
 
     lr: peak rate. warmup: share of steps, in [0, 1). weight_decay: on matrices only. grad_clip: largest gradient norm, None for
-    no clipping. checkpoint_dir: where to keep (and look for) checkpoints; None keeps none. settings: what else determines the
-    run (data, model and recipe hashes); a folder whose run had others is refused with StoreError, naming what differs.
+    no clipping. precision: of the forward passes; weights and updates keep their own type.
+    checkpoint_dir: where to keep (and look for) checkpoints; None keeps none. settings: what else determines the run (hashes of
+    data, model, recipe); a folder whose run had others is refused with StoreError, naming what differs.
     log_path: JSONL, one line a step: step, loss (nats), lr, grad_norm, tokens_per_s and the recipe's metrics; cut back to the
     checkpoint on resume. on_log gets the same dictionary.
     Raises Diverged when the loss or gradient is not finite, ConfigError on settings that cannot be run.
     """
     _check(n_steps, lr, warmup, schedule, grad_clip, checkpoint_every)
+    device = next(model.parameters()).device
+    resolved = resolve_precision(precision, device)
     own = {
         "n_steps": n_steps,
         "lr": lr,
@@ -109,9 +114,10 @@ def fit(
         "weight_decay": weight_decay,
         "grad_clip": grad_clip,
         "betas": list(betas),
+        "precision": resolved,
         "seed": seed,
     }
-    run = plain({**own, **(settings or {})})
+    run = plain({**(settings or {}), **own})
     seed_everything(seed)
     optimiser = _adamw(model, lr, betas, weight_decay)
     folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
@@ -129,7 +135,7 @@ def fit(
             rate = learning_rate(step, n_steps, lr, warmup, schedule)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            line, step_tokens = _one_step(model, step_loss, step, optimiser, grad_clip, folder)
+            line, step_tokens = _one_step(step_loss, step, optimiser, grad_clip, folder, forward_in(resolved, device))
             n_tokens += step_tokens
             line |= {"lr": rate, "tokens_per_s": round(step_tokens / max(1e-9, time.monotonic() - began_step), 1)}
             first, last = line["loss"] if first is None else first, line["loss"]
@@ -149,16 +155,21 @@ def fit(
 
 
 def _one_step(
-    model: torch.nn.Module,
     step_loss: Callable[[int], Iterable[Part]],
     step: int,
     optimiser: torch.optim.Optimizer,
     grad_clip: float | None,
     folder: Path | None,
+    forward: torch.autocast,
 ) -> tuple[dict[str, float], int]:
     """Gradient of all parts, clip, one update. Nothing is updated when a number is not finite."""
     loss, n_tokens, metrics, batches = 0.0, 0, [], []
-    for part in step_loss(step):
+    parts = iter(step_loss(step))
+    while True:
+        with forward:  # the forward pass alone: it is run when the part is drawn
+            part = next(parts, None)
+        if part is None:
+            break
         value = part.loss.item()
         batches.append(part.batch)
         if not math.isfinite(value):

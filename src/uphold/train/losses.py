@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from uphold.core.errors import DataError
+from uphold.train.precision import short_attention
 
 if TYPE_CHECKING:
     from uphold.train.batches import Batch
@@ -50,10 +51,12 @@ def reply_logprobs(model: Any, batch: Batch) -> torch.Tensor:
     model does more to its logits than one linear layer (soft-capping, scaling): then it runs whole, and is indexed.
     """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if not _has_plain_head(inner):
-        logits_BTV = inner(input_ids=batch.ids_BT, use_cache=False).logits
-        return -F.cross_entropy(logits_BTV.flatten(0, 1)[batch.at_N].float(), batch.targets_N, reduction="none")
-    hidden_BTD = inner.base_model(input_ids=batch.ids_BT, use_cache=False).last_hidden_state
+    is_plain = _has_plain_head(inner)
+    with short_attention(inner, batch.ids_BT.shape[1]):
+        if not is_plain:
+            logits_BTV = inner(input_ids=batch.ids_BT, use_cache=False).logits
+            return -F.cross_entropy(logits_BTV.flatten(0, 1)[batch.at_N].float(), batch.targets_N, reduction="none")
+        hidden_BTD = inner.base_model(input_ids=batch.ids_BT, use_cache=False).last_hidden_state
     return token_logprobs(hidden_BTD.flatten(0, 1)[batch.at_N], inner.get_output_embeddings(), batch.targets_N)
 
 

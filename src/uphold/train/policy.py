@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -25,18 +25,13 @@ from uphold.core.files import read_json, store_error, sync_folder, write_json
 from uphold.core.records import Record
 from uphold.core.seeds import seed_everything
 
-Precision = Literal["auto", "float32", "bfloat16"]
-EAGER_BELOW = (
-    512  # tokens: on a CPU the fused attention's backward pass is several times slower than plain matrices below this
-)
-
 
 class LoRA(Record):
     """Low-rank adapters (arXiv:2106.09685) on every linear layer. `alpha / rank` scales what they add."""
 
-    rank: int = Field(16, ge=1, le=1024)
-    alpha: float = Field(32.0, gt=0)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    rank: int = Field(default=16, ge=1, le=1024)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,31 +52,14 @@ def weights_digest(model: torch.nn.Module) -> str:
     return h.hexdigest()
 
 
-def resolve_precision(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
-    """What 'auto' means here: bfloat16 where the processor multiplies it in hardware (some 3x faster), else float32."""
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return "bfloat16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "float32"
-
-
-def forward_in(precision: Literal["float32", "bfloat16"], device: torch.device) -> torch.autocast:
-    """Context for forward passes: matrices are multiplied in that precision; weights, losses and updates stay float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-
-
-def trainable(model: Any, lora: LoRA | None, seed: int, *, longest: int, in_place: bool = False) -> Any:
+def trainable(model: Any, lora: LoRA | None, seed: int, *, in_place: bool = False) -> Any:
     """A float32 copy of `model` ready to train, wrapped in LoRA when asked; the caller's model is untouched unless `in_place`.
 
-    The copy is of the weights in memory: nothing is read again from disk by name. longest: tokens of the longest row.
+    The copy is of the weights in memory: nothing is read again from disk by name.
     """
     policy = model if in_place else copy.deepcopy(model)
     policy = policy.float()  # half precision loses small updates
     policy.requires_grad_(True)
-    if policy.device.type == "cpu" and longest <= EAGER_BELOW:
-        policy.set_attn_implementation("eager")
     if lora is None:
         return policy
     try:

@@ -18,17 +18,8 @@ from uphold.core.records import Exchange, Record
 from uphold.train.batches import EncodedSet, Plan, context_length, encode
 from uphold.train.loop import Part, Schedule, fit
 from uphold.train.losses import reply_logprobs, sft_loss
-from uphold.train.policy import (
-    LoRA,
-    Precision,
-    Trained,
-    finish,
-    finished,
-    forward_in,
-    resolve_precision,
-    trainable,
-    weights_digest,
-)
+from uphold.train.policy import LoRA, Trained, finish, finished, trainable, weights_digest
+from uphold.train.precision import Precision
 
 
 class SFTConfig(Record):
@@ -38,20 +29,20 @@ class SFTConfig(Record):
     precision: of the forward pass; auto takes bfloat16 where the processor has it in hardware.
     """
 
-    epochs: float = Field(1.0, gt=0)
-    max_steps: int | None = Field(None, ge=1)
-    batch_tokens: int = Field(4096, ge=1)
-    lr: float = Field(1e-3, gt=0)
-    warmup: float = Field(0.05, ge=0, lt=1)
+    epochs: float = Field(default=1.0, gt=0)
+    max_steps: int | None = Field(default=None, ge=1)
+    batch_tokens: int = Field(default=4096, ge=1)
+    lr: float = Field(default=1e-3, gt=0)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
     schedule: Schedule = "cosine"
-    weight_decay: float = Field(0.01, ge=0)
-    grad_clip: float | None = Field(1.0, gt=0)
-    max_length: int | None = Field(None, ge=2)
+    weight_decay: float = Field(default=0.01, ge=0)
+    grad_clip: float | None = Field(default=1.0, gt=0)
+    max_length: int | None = Field(default=None, ge=2)
     too_long: Literal["refuse", "drop"] = "refuse"
     lora: LoRA | None = None
     precision: Precision = "auto"
-    seed: int = Field(0, ge=0)
-    checkpoint_every: int = Field(200, ge=1)
+    seed: int = Field(default=0, ge=0)
+    checkpoint_every: int = Field(default=200, ge=1)
 
 
 def sft(
@@ -71,30 +62,24 @@ def sft(
     """
     out = Path(out_dir)
     data = encode(tokenizer, exchanges, max_length=config.max_length or context_length(model), too_long=config.too_long)
-    precision = resolve_precision(config.precision, model.device)
-    settings = {
-        "method": "sft",
-        **config.model_dump(mode="json"),
-        "precision": precision,
-        "data": data.digest,
-        "policy": weights_digest(model),
-    }
+    settings = {"method": "sft", **config.model_dump(mode="json"), "data": data.digest, "policy": weights_digest(model)}
     if (done := finished(out, settings)) is not None:
         return done
-    policy = trainable(model, config.lora, config.seed, longest=int(data.lengths.max()), in_place=in_place)
+    policy = trainable(model, config.lora, config.seed, in_place=in_place)
     plan = Plan(data.lengths, config.batch_tokens, config.seed)
     n_steps = (
         plan.n_steps(config.epochs) if config.max_steps is None else min(config.max_steps, plan.n_steps(config.epochs))
     )
     result = fit(
         policy,
-        lambda step: sft_step(policy, data, plan, step, precision),
+        lambda step: sft_step(policy, data, plan, step),
         n_steps,
         lr=config.lr,
         warmup=config.warmup,
         schedule=config.schedule,
         weight_decay=config.weight_decay,
         grad_clip=config.grad_clip,
+        precision=config.precision,
         seed=config.seed,
         checkpoint_dir=out / "checkpoints",
         checkpoint_every=config.checkpoint_every,
@@ -115,14 +100,11 @@ def sft(
     return finish(out, policy, tokenizer, settings, results)
 
 
-def sft_step(
-    policy: Any, data: EncodedSet, plan: Plan, step: int, precision: Literal["float32", "bfloat16"]
-) -> Iterator[Part]:
+def sft_step(policy: Any, data: EncodedSet, plan: Plan, step: int) -> Iterator[Part]:
     """The one part of an SFT step."""
     rows = plan.rows(step)
     batch = data.batch(rows).to(policy.device)
-    with forward_in(precision, policy.device):
-        loss = sft_loss(reply_logprobs(policy, batch))
+    loss = sft_loss(reply_logprobs(policy, batch))
     epoch, _ = plan.locate(step)
     yield Part(loss, batch.n_tokens, batch=f"epoch {epoch + 1}, exchanges {name_rows([data.kept[r] for r in rows])}")
 
