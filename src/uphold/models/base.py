@@ -20,9 +20,9 @@ Conversation = Sequence[Message]
 class Sampling(Record):
     """How to draw a reply. temperature 0 is greedy. `seed` fixes the draw where the backend can (local models: always)."""
 
-    temperature: float = Field(0.0, ge=0.0, le=5.0)
-    top_p: float = Field(1.0, gt=0.0, le=1.0)
-    max_new_tokens: int = Field(96, ge=1, le=131072)
+    temperature: float = Field(default=0.0, ge=0.0, le=5.0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    max_new_tokens: int = Field(default=96, ge=1, le=131072)
     seed: int = 0
     stop: tuple[str, ...] = ()
 
