@@ -65,9 +65,7 @@ _COURTESY = re.compile(
         )
     )
 )
-_COURTESY_MAX_WORDS = (
-    16  # a longer sentence that mentions harm, law or help explains something; it does not only excuse
-)
+_COURTESY_MAX_WORDS = 16  # a longer one that mentions harm, law or help explains something: it is content
 _QUOTED = re.compile(r"\"[^\"]*\"|\u201c[^\u201d]*\u201d|(?<!\w)'[^']*'(?!\w)")
 _CLAUSE = re.compile(r"(?<=[.!?;:])\s+|\n+|,? (?=but |however,? |though |still,? )")
 _WORD = re.compile(r"[a-z0-9']+")
@@ -108,12 +106,15 @@ _STOP = frozenset(
         "him",
         "his",
         "how",
+        "however",
+        "i'm",
         "i",
         "if",
         "in",
         "instead",
         "into",
         "is",
+        "it's",
         "it",
         "its",
         "just",
@@ -146,8 +147,11 @@ _STOP = frozenset(
         "so",
         "some",
         "something",
+        "sorry",
+        "still",
         "such",
         "than",
+        "that's",
         "that",
         "the",
         "their",
@@ -160,6 +164,7 @@ _STOP = frozenset(
         "things",
         "this",
         "those",
+        "though",
         "to",
         "too",
         "under",
@@ -183,13 +188,6 @@ _STOP = frozenset(
         "yes",
         "you",
         "your",
-        "i'm",
-        "it's",
-        "that's",
-        "however",
-        "though",
-        "still",
-        "sorry",
     ]
 )
 
