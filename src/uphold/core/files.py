@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import json
 import math
 import os
+import re
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -21,7 +22,7 @@ from pydantic import BaseModel
 
 from uphold.core.errors import DataError, StoreError
 
-_counter = itertools.count()
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 MEND = {
     errno.ENOSPC: "The disk is full. Free some space and run the same command again.",
@@ -31,6 +32,7 @@ MEND = {
     errno.EACCES: "No permission there. Change the permissions or choose another folder.",
     errno.EPERM: "No permission there. Change the permissions or choose another folder.",
     errno.ENOTDIR: "A file stands where a folder is needed. Move it or choose another folder.",
+    errno.EEXIST: "A file stands where a folder is needed. Move it or choose another folder.",
     errno.EISDIR: "A folder stands where a file is needed. Move it or choose another name.",
     errno.ENAMETOOLONG: "The name is too long. Choose a shorter one.",
 }
@@ -51,7 +53,7 @@ def open_atomic(path: str | Path) -> Iterator[IO[bytes]]:
     Raises StoreError when the system refuses (full disk, read-only folder); other exceptions pass through untouched.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.{next(_counter)}.tmp")
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:
@@ -86,7 +88,10 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
     """JSON text of plain values and pydantic models. NaN and infinities are refused: no other reader would take them."""
-    return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False, default=_plain)
+    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False, default=_plain)
+    if _SURROGATE.search(text):  # half a character, as broken prompts hold: UTF-8 cannot carry it, an escape can
+        text = json.dumps(value, ensure_ascii=True, indent=indent, allow_nan=False, default=_plain)
+    return text
 
 
 def _plain(value: Any) -> Any:

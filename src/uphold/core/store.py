@@ -177,17 +177,24 @@ def verify_stage(path: Path, key: str) -> dict[str, Any]:
             raise StoreError(f"{path / name}: missing or unreadable, though the stage was finished. {mend}") from None
         if actual != expected:
             raise StoreError(f"{path / name}: changed since the stage was finished. {mend}")
+    for name in _file_names(path):
+        if name not in recorded and name != MANIFEST:
+            raise StoreError(f"{path / name}: was not there when the stage was finished. {mend}")
     return manifest
 
 
+def _file_names(folder: Path) -> list[str]:
+    """Relative posix paths of every file below `folder`, sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
 def _hash_folder(folder: Path) -> dict[str, str]:
-    """Relative posix path -> SHA-256 of every file below `folder`, sorted; each file is flushed to the disk first."""
+    """Relative posix path -> SHA-256 of every file below `folder`; each file is flushed to the disk first."""
     hashes = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
-            hashes[path.relative_to(folder).as_posix()] = hash_file(path)
+    for name in _file_names(folder):
+        with open(folder / name, "rb") as file:
+            os.fsync(file.fileno())
+        hashes[name] = hash_file(folder / name)
     return hashes
 
 
