@@ -153,13 +153,7 @@ def encode(
     prompt_ids = tokenizer(prompts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
     reply_ids = tokenizer(replies, add_special_tokens=False, return_attention_mask=False)["input_ids"]
     lengths = [len(p) + len(r) for p, r in zip(prompt_ids, reply_ids, strict=True)]
-    kept = [i for i, n in enumerate(lengths) if max_length is None or n <= max_length]
-    if len(kept) < len(lengths) and (too_long == "refuse" or not kept):
-        worst = max(range(len(lengths)), key=lengths.__getitem__)
-        raise DataError(
-            f"{len(lengths) - len(kept)} of {len(lengths)} exchanges are longer than the context of {max_length} tokens "
-            f"(longest: exchange {worst}, {lengths[worst]} tokens). Shorten them, or set too_long: drop to leave them out."
-        )
+    kept = fitting(lengths, max_length, too_long, "exchange")
     return EncodedSet(
         ids=np.fromiter((t for i in kept for part in (prompt_ids[i], reply_ids[i]) for t in part), dtype=np.int32),
         offsets=np.cumsum([0, *(lengths[i] for i in kept)], dtype=np.int64),
@@ -168,6 +162,20 @@ def encode(
         kept=tuple(kept),
         dropped=len(lengths) - len(kept),
     )
+
+
+def fitting(
+    lengths: Sequence[int], max_length: int | None, too_long: Literal["refuse", "drop"], noun: str
+) -> list[int]:
+    """Indices of the items of at most `max_length` tokens. DataError when some are longer and are to be refused, or all are."""
+    kept = [i for i, n in enumerate(lengths) if max_length is None or n <= max_length]
+    if len(kept) < len(lengths) and (too_long == "refuse" or not kept):
+        worst = max(range(len(lengths)), key=lengths.__getitem__)
+        raise DataError(
+            f"{len(lengths) - len(kept)} of {len(lengths)} {noun}s are longer than the context of {max_length} tokens "
+            f"(longest: {noun} {worst}, {lengths[worst]} tokens). Shorten them, or set too_long to 'drop' to leave them out."
+        )
+    return kept
 
 
 def _render(tokenizer: Any, exchanges: Sequence[Exchange]) -> tuple[list[str], list[str]]:
@@ -259,10 +267,10 @@ class Plan:
         epoch, at = self.locate(step)
         return self.epoch(epoch)[at]
 
-    def n_steps(self, epochs: float) -> int:
-        """Steps in that many passes, rounded; at least 1."""
+    def n_steps(self, epochs: float, at_most: int | None = None) -> int:
+        """Steps in that many passes, rounded, and no more than `at_most`; at least 1."""
         whole = int(epochs)
         steps = sum(len(self.epoch(e)) for e in range(whole))
         if epochs > whole:
             steps += round((epochs - whole) * len(self.epoch(whole)))
-        return max(1, steps)
+        return max(1, steps if at_most is None else min(steps, at_most))

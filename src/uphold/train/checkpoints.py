@@ -38,7 +38,7 @@ def save_checkpoint(
     state: JSON-able counters and settings of the loop. Raises StoreError when the disk refuses; older checkpoints then still stand.
     """
     final = folder / f"step-{step:08d}"
-    work = folder / f".{final.name}.tmp"
+    work = folder / f".{final.name}.part"
     _remove(work)
     named = trained_parameters(model)
     tensors = (

@@ -8,11 +8,13 @@ Left out: several devices (wrap the model first), evaluation (recipes do it in `
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +22,8 @@ from typing import Any, Literal
 import torch
 
 from uphold.core.errors import ConfigError, UpholdError
-from uphold.core.files import read_json, store_error, write_atomic, write_json
+from uphold.core.files import finite, read_json, store_error, write_atomic, write_json
+from uphold.core.progress import progress
 from uphold.core.seeds import seed_everything
 from uphold.train.checkpoints import load_checkpoint, save_checkpoint, trained_parameters
 from uphold.train.policy import plain, refuse_other_settings
@@ -62,6 +65,17 @@ class FitResult:
     def tokens_per_s(self) -> float | None:
         return self.n_tokens / self.seconds if self.n_tokens and self.seconds > 0 else None
 
+    def report(self) -> dict[str, float | None]:
+        """What goes into train.json. Rates and seconds are of the last call alone."""
+        return {
+            "n_steps": self.n_steps,
+            "resumed_from": self.resumed_from,
+            "first_loss_nats": self.first_loss,
+            "last_loss_nats": self.last_loss,
+            "tokens_per_s": self.tokens_per_s,
+            "seconds": self.seconds,
+        }
+
 
 def learning_rate(step: int, n_steps: int, peak: float, warmup: float, schedule: Schedule) -> float:
     """Rate of step `step` (from 0): a linear rise over the first `warmup` share of steps, then `schedule` down to 0 at n_steps."""
@@ -90,6 +104,7 @@ def fit(
     checkpoint_dir: str | Path | None = None,
     checkpoint_every: int = 200,
     settings: Mapping[str, Any] | None = None,
+    label: str = "",
     log_path: str | Path | None = None,
     on_log: Callable[[dict[str, float]], None] | None = None,
 ) -> FitResult:
@@ -100,7 +115,7 @@ def fit(
     checkpoint_dir: where to keep (and look for) checkpoints; None keeps none. settings: what else determines the run (hashes of
     data, model, recipe); a folder whose run had others is refused with StoreError, naming what differs.
     log_path: JSONL, one line a step: step, loss (nats), lr, grad_norm, tokens_per_s and the recipe's metrics; cut back to the
-    checkpoint on resume. on_log gets the same dictionary.
+    checkpoint on resume. on_log gets the same dictionary. label: name of the progress bar; none is shown without one.
     Raises Diverged when the loss or gradient is not finite, ConfigError on settings that cannot be run.
     """
     _check(n_steps, lr, warmup, schedule, grad_clip, checkpoint_every)
@@ -121,36 +136,36 @@ def fit(
     seed_everything(seed)
     optimiser = _adamw(model, lr, betas, weight_decay)
     folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
-    start = 0
-    if folder is not None:
-        start = _resume(folder, model, optimiser, run)
-    journal = _Log(Path(log_path), start) if log_path is not None else None
+    start = _resume(folder, model, optimiser, run) if folder is not None else 0
+    journal = _Log(Path(log_path) if log_path is not None else None, start)
     first = last = None
     n_tokens = 0
     began = time.monotonic()
+    model.train()
     try:
-        model.train()
-        for step in range(start, n_steps):
-            began_step = time.monotonic()
-            rate = learning_rate(step, n_steps, lr, warmup, schedule)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            line, step_tokens = _one_step(step_loss, step, optimiser, grad_clip, folder, forward_in(resolved, device))
-            n_tokens += step_tokens
-            line |= {"lr": rate, "tokens_per_s": round(step_tokens / max(1e-9, time.monotonic() - began_step), 1)}
-            first, last = line["loss"] if first is None else first, line["loss"]
-            if journal is not None:
+        with progress(label, n_steps, unit="steps") if label else contextlib.nullcontext() as bar:
+            if bar is not None:
+                bar.skip(start)
+            for step in range(start, n_steps):
+                began_step = time.monotonic()
+                rate = learning_rate(step, n_steps, lr, warmup, schedule)
+                line, step_tokens = _one_step(
+                    step_loss, step, optimiser, rate, grad_clip, folder, forward_in(resolved, device)
+                )
+                line["tokens_per_s"] = round(step_tokens / max(1e-9, time.monotonic() - began_step), 1)
+                n_tokens += step_tokens
+                first, last = line["loss"] if first is None else first, line["loss"]
                 journal.write(line)
-            if on_log is not None:
-                on_log(line)
-            if folder is not None and ((step + 1) % checkpoint_every == 0 or step + 1 == n_steps):
-                if journal is not None:
+                if bar is not None:
+                    bar.advance(1, note=f"loss {last:.3f}")
+                if on_log is not None:
+                    on_log(line)
+                if folder is not None and ((step + 1) % checkpoint_every == 0 or step + 1 == n_steps):
                     journal.sync()
-                save_checkpoint(folder, step + 1, model, optimiser, {"settings": run})
+                    save_checkpoint(folder, step + 1, model, optimiser, {"settings": run})
     finally:
         model.eval()
-        if journal is not None:
-            journal.close()
+        journal.close()
     return FitResult(n_steps, start, first, last, n_tokens, time.monotonic() - began)
 
 
@@ -158,6 +173,7 @@ def _one_step(
     step_loss: Callable[[int], Iterable[Part]],
     step: int,
     optimiser: torch.optim.Optimizer,
+    rate: float,
     grad_clip: float | None,
     folder: Path | None,
     forward: torch.autocast,
@@ -178,13 +194,15 @@ def _one_step(
         loss += value
         n_tokens += part.n_tokens
         metrics.append(part.metrics)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if grad_clip is None else grad_clip).item()
     if not math.isfinite(norm):
         raise _diverged("gradient norm", norm, step, "; ".join(batches), folder)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
-    line: dict[str, float] = {"step": step, "loss": loss, "grad_norm": norm}
+    line: dict[str, float] = {"step": step, "loss": loss, "lr": rate, "grad_norm": norm}
     for key in metrics[0] if metrics else ():
         line[key] = sum(m[key] for m in metrics) / len(metrics)
     return line, n_tokens
@@ -219,8 +237,9 @@ def _adamw(model: torch.nn.Module, lr: float, betas: tuple[float, float], weight
         raise ConfigError("the model has no parameter that requires a gradient; nothing can be trained.")
     matrices = [p for p in named.values() if p.ndim >= 2]
     vectors = [p for p in named.values() if p.ndim < 2]  # norms and biases: decay would only pull them off their scale
+    is_fused = all(p.device.type in ("cpu", "cuda") for p in named.values())
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, fused=True)
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, fused=is_fused)
 
 
 def _resume(folder: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer, run: Mapping[str, Any]) -> int:
@@ -235,36 +254,46 @@ def _resume(folder: Path, model: torch.nn.Module, optimiser: torch.optim.Optimiz
 
 
 class _Log:
-    """Append-only JSONL of steps; on resume, lines of steps that will be run again are cut off first."""
+    """JSONL of steps, only ever added to; on resume, lines of steps that will be run again are cut off first. Path None: no log."""
 
-    def __init__(self, path: Path, start: int) -> None:
+    def __init__(self, path: Path | None, start: int) -> None:
         self._path = path
-        kept = []
-        try:
-            if path.exists():
-                for line in path.read_text(encoding="utf-8").splitlines():
-                    try:
-                        if json.loads(line)["step"] < start:
-                            kept.append(line + "\n")
-                    except (ValueError, KeyError, TypeError):
-                        break  # torn by the crash
-            write_atomic(path, "".join(kept))
+        self._file = None
+        if path is None:
+            return
+        with self._explained("open"):
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+            write_atomic(
+                path, "".join(f"{line}\n" for line in itertools.takewhile(lambda line: _step_of(line) < start, lines))
+            )
             self._file = open(path, "a", encoding="utf-8")
+
+    @contextlib.contextmanager
+    def _explained(self, doing: str) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            raise store_error(path, "open the log", error) from error
+            raise store_error(Path(self._path or ""), f"{doing} the log", error) from error
 
     def write(self, line: Mapping[str, float]) -> None:
-        try:
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise store_error(self._path, "write the log", error) from error
+        if self._file is not None:
+            with self._explained("write"):
+                self._file.write(json.dumps({key: finite(value) for key, value in line.items()}) + "\n")
+                self._file.flush()
 
     def sync(self) -> None:
-        try:
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise store_error(self._path, "write the log", error) from error
+        if self._file is not None:
+            with self._explained("write"):
+                os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+
+def _step_of(line: str) -> float:
+    """The step a log line is about; infinity for a line torn by a crash, so that it and what follows are cut."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf

@@ -7,12 +7,15 @@ has it is finished. Left out: pushing to a hub, quantised weights.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +78,9 @@ def trainable(model: Any, lora: LoRA | None, seed: int, *, in_place: bool = Fals
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(policy, settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is being retired
+            return get_peft_model(policy, settings)
     except ValueError as error:
         raise ConfigError(f"LoRA cannot be put on this model: {error}") from error
 
@@ -85,20 +90,35 @@ def save_trained(policy: Any, tokenizer: Any, out: Path) -> str:
 
     A LoRA policy is merged and must not be trained on afterwards.
     """
-    if hasattr(policy, "merge_and_unload"):
-        _save_folder(out / "adapter", lambda folder: policy.save_pretrained(folder, save_embedding_layers=False))
-        policy = policy.merge_and_unload()
+    with _no_bars():
+        if hasattr(policy, "merge_and_unload"):
+            _save_folder(out / "adapter", lambda folder: policy.save_pretrained(folder, save_embedding_layers=False))
+            policy = policy.merge_and_unload()
 
-    def write(folder: Path) -> None:
-        policy.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        def write(folder: Path) -> None:
+            policy.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
 
-    _save_folder(out / "model", write)
+        _save_folder(out / "model", write)
     return weights_digest(policy)
 
 
+@contextlib.contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep transformers from drawing its own progress bars, for saving a folder."""
+    from transformers.utils import logging
+
+    was_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            logging.enable_progress_bar()
+
+
 def _save_folder(final: Path, write: Callable[[Path], None]) -> None:
-    work = final.with_name(f".{final.name}.tmp")
+    work = final.with_name(f".{final.name}.part")
     try:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
@@ -108,6 +128,22 @@ def _save_folder(final: Path, write: Callable[[Path], None]) -> None:
     except OSError as error:
         raise store_error(final, "write", error) from error
     sync_folder(final.parent)
+
+
+@contextlib.contextmanager
+def hold(out: Path) -> Iterator[None]:
+    """The folder is ours while the block runs; StoreError when another process is training in it. Freed however this one ends."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = open(out / ".lock", "w")
+    except OSError as error:
+        raise store_error(out, "open the folder", error) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(f"{out}: another process is training in this folder. Wait for it or stop it.") from None
+        yield
 
 
 def finished(out: Path, settings: Mapping[str, Any]) -> Trained | None:

@@ -7,7 +7,7 @@ from a finished one. Left out: packing, loss on earlier turns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from uphold.core.records import Exchange, Record
 from uphold.train.batches import EncodedSet, Plan, context_length, encode
 from uphold.train.loop import Part, Schedule, fit
 from uphold.train.losses import reply_logprobs, sft_loss
-from uphold.train.policy import LoRA, Trained, finish, finished, trainable, weights_digest
+from uphold.train.policy import LoRA, Trained, finish, finished, hold, trainable, weights_digest
 from uphold.train.precision import Precision
 
 
@@ -60,20 +60,28 @@ def sft(
     model: a transformers causal LM in memory (of a `Weights`: `.model`), trained itself when `in_place`. on_log: called with every
     step's line. Raises DataError on exchanges that cannot be trained on, StoreError when out_dir holds another run, Diverged on NaN.
     """
-    out = Path(out_dir)
     data = encode(tokenizer, exchanges, max_length=config.max_length or context_length(model), too_long=config.too_long)
     settings = {"method": "sft", **config.model_dump(mode="json"), "data": data.digest, "policy": weights_digest(model)}
-    if (done := finished(out, settings)) is not None:
-        return done
+    with hold(out := Path(out_dir)):
+        return finished(out, settings) or _train(model, tokenizer, data, out, config, settings, in_place, on_log)
+
+
+def _train(
+    model: Any,
+    tokenizer: Any,
+    data: EncodedSet,
+    out: Path,
+    config: SFTConfig,
+    settings: Mapping[str, Any],
+    in_place: bool,
+    on_log: Callable[[dict[str, float]], None] | None,
+) -> Trained:
     policy = trainable(model, config.lora, config.seed, in_place=in_place)
     plan = Plan(data.lengths, config.batch_tokens, config.seed)
-    n_steps = (
-        plan.n_steps(config.epochs) if config.max_steps is None else min(config.max_steps, plan.n_steps(config.epochs))
-    )
     result = fit(
         policy,
         lambda step: sft_step(policy, data, plan, step),
-        n_steps,
+        plan.n_steps(config.epochs, config.max_steps),
         lr=config.lr,
         warmup=config.warmup,
         schedule=config.schedule,
@@ -84,20 +92,13 @@ def sft(
         checkpoint_dir=out / "checkpoints",
         checkpoint_every=config.checkpoint_every,
         settings=settings,
+        label="fine-tuning",
         log_path=out / "log.jsonl",
         on_log=on_log,
     )
-    results = {
-        "n_exchanges": len(data),
-        "n_dropped": data.dropped,
-        "n_steps": result.n_steps,
-        "resumed_from": result.resumed_from,
-        "first_loss_nats": result.first_loss,
-        "last_loss_nats": result.last_loss,
-        "tokens_per_s": result.tokens_per_s,
-        "seconds": result.seconds,
-    }
-    return finish(out, policy, tokenizer, settings, results)
+    return finish(
+        out, policy, tokenizer, settings, {"n_exchanges": len(data), "n_dropped": data.dropped, **result.report()}
+    )
 
 
 def sft_step(policy: Any, data: EncodedSet, plan: Plan, step: int) -> Iterator[Part]:
