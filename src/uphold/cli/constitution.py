@@ -37,9 +37,9 @@ def check_command(
 
     Exit codes: 0 usable, 2 not usable, 1 warnings with --strict.
     """
-    from uphold.constitution.resolution import resolve
+    from uphold.constitution.lint import inspect
 
-    resolution = resolve(file)
+    resolution = inspect(file)
     problems = resolution.problems
     errors = len(resolution.errors)
     clauses = resolution.constitution.clauses if resolution.constitution else ()

@@ -8,7 +8,7 @@ Gives `Constitution.load` its answer and `lint.py` its starting point. Left out:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,6 @@ class Resolution:
     constitution: Constitution | None
     origins: dict[str, Origin]
     problems: list[Problem]
-    layers: list[Layer] = field(default_factory=list)
 
     @property
     def errors(self) -> list[Problem]:
@@ -73,7 +72,7 @@ def resolve(path_or_name: str | Path) -> Resolution:
             clauses=tuple(found),
             path=path,
         )
-    return Resolution(path, constitution, origins, in_order(work.problems), [x for x in work.read.values() if x])
+    return Resolution(path, constitution, origins, in_order(work.problems))
 
 
 Clauses = dict[str, tuple[Clause, Origin]]
@@ -172,6 +171,8 @@ class _Resolver:
             elif override.scope is not None and SCOPE_RANK[override.scope] > SCOPE_RANK[speaker]:
                 self._too_high(layer, line, id, override.scope, speaker)
             else:
+                if _changed(clause, override) == clause:
+                    self._idle(layer, line, id, origin)
                 at = f"{layer.name}:{line}"
                 clauses[id] = (_changed(clause, override), replace(origin, overridden=(*origin.overridden, at)))
 
@@ -187,6 +188,19 @@ class _Resolver:
                     continue
                 clause = clause.model_copy(update={"scope": speaker})
             clauses[clause.id] = (clause, Origin(layer.name, line))
+
+    def _idle(self, layer: Layer, line: int, id: str, origin: Origin) -> None:
+        self.problems.append(
+            Problem(
+                severity="warning",
+                code="unreachable-override",
+                file=layer.name,
+                line=line,
+                clause=id,
+                message=f"the override changes nothing: {origin} already says so",
+                mend="Remove it, or give a field another value",
+            )
+        )
 
     def _twice(self, layer: Layer, line: int, id: str, first: Origin, what: str) -> None:
         mend = "Give one of them another id"
