@@ -97,6 +97,7 @@ clauses:
         (GOOD.replace("name: shop", "nmae: shop"), "unknown-key", 2),
         (GOOD.replace("modality: must", "modality: must\n    scope: sytem"), "invalid-value", 7),
         (GOOD.replace("text: Never explain how to make acid.", "text: ''"), "invalid-value", 5),
+        (GOOD.replace("text: Never explain how to make acid.", "text: '  '"), "invalid-value", 5),
     ],
 )
 def test_a_file_that_cannot_be_used_says_where(tmp_path, text, code, line):

@@ -60,6 +60,27 @@ def check_command(
         raise typer.Exit(1)
 
 
+@app.command("resolve")
+def resolve_command(file: File, as_json: Json = False) -> None:
+    """Print the clauses in force, after every `extends:` and override, with the origin of each.
+
+    \b
+    uphold constitution resolve shop.yaml > resolved.yaml
+    """
+    from uphold.constitution.render import clause_fields, to_yaml
+    from uphold.constitution.resolution import resolve
+    from uphold.core.errors import ConfigError
+
+    resolution = resolve(file)
+    made = resolution.constitution
+    if resolution.errors or made is None:
+        raise ConfigError("\n".join(str(problem) for problem in resolution.errors))
+    origins = resolution.origins
+    clauses = [{**clause_fields(c), "digest": c.digest, "origin": str(origins[c.id])} for c in made.clauses]
+    result = {"name": made.name, "version": made.version, "digest": made.digest, "clauses": clauses}
+    emit(result, as_json, to_yaml(made, origins).rstrip("\n"))
+
+
 @app.command("schema")
 def schema_command() -> None:
     """Print the JSON Schema of a constitution file, for editors.

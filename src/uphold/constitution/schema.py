@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from uphold.core.errors import ConfigError, did_you_mean
 from uphold.core.records import Label, Record, digest
 
-FORMAT = 1
+if TYPE_CHECKING:
+    from uphold.constitution.edit import Editor
 
 Modality = Literal["must", "should", "may"]
 Scope = Literal["system", "operator", "user"]
@@ -32,6 +33,12 @@ MAX_TEXT = 20_000
 
 def _flowed(text: str) -> str:
     return " ".join(text.split())
+
+
+def _not_blank(text: str) -> str:
+    if not text:
+        raise ValueError("is blank. Write something or take it out.")
+    return text
 
 
 def _as_name(value: Any) -> Any:
@@ -51,7 +58,7 @@ Name = Annotated[
         description="Letters, digits, '.', '_' and '-', beginning with a letter or digit.",
     ),
 ]
-Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT), AfterValidator(_flowed)]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT), AfterValidator(_flowed), AfterValidator(_not_blank)]
 Lines = Annotated[tuple[Text, ...], AfterValidator(_unique)]
 Version = Annotated[str, BeforeValidator(_as_name)]
 Description = Annotated[str, AfterValidator(_flowed)]
@@ -105,7 +112,8 @@ class Clause(Record):
         for key, label in (("harmful", "harmful"), ("harmless", "benign")):
             own = data.get(key) or ()
             if isinstance(own, list | tuple):
-                data[key] = [*own, *(line for group in data["classes"] for line in _examples(group, label))]
+                inside = [_flowed(line) for group in data["classes"] for line in _examples(group, label)]
+                data[key] = [*(x for x in own if not (isinstance(x, str) and _flowed(x) in inside)), *inside]
         return data
 
     @property
@@ -209,6 +217,13 @@ class Constitution(Record):
         from uphold.constitution.resolution import load
 
         return load(path_or_name)
+
+    @staticmethod
+    def edit(path: str | Path) -> Editor:
+        """The file at `path`, open for changes that leave its comments and layout alone. See `edit.py`."""
+        from uphold.constitution.edit import Editor
+
+        return Editor(path)
 
     @property
     def digest(self) -> str:
