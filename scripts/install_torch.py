@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 WANTED = ("torch==2.13.0", "torch>=2.4")
-GPU_PACKAGE = re.compile(r"^(nvidia|cuda|triton|pytorch[-_]triton)\b", re.IGNORECASE)
+GPU_PACKAGE = re.compile(r"^(nvidia|cuda|triton|pytorch[-_.]triton)([-_.]|$)", re.IGNORECASE)
 MEND = """\
 Do one of these, then run the same command again:
   - name a package index that offers CPU builds:  UPHOLD_TORCH_INDEX=URL make setup
