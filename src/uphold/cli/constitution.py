@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from importlib.util import find_spec
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -79,6 +79,41 @@ def resolve_command(file: File, as_json: Json = False) -> None:
     clauses = [{**clause_fields(c), "digest": c.digest, "origin": str(origins[c.id])} for c in made.clauses]
     result = {"name": made.name, "version": made.version, "digest": made.digest, "clauses": clauses}
     emit(result, as_json, to_yaml(made, origins).rstrip("\n"))
+
+
+@app.command("diff")
+def diff_command(
+    before: Annotated[str, typer.Argument(metavar="A", help="The constitution as it was.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="The constitution as it is.")],
+    run: Annotated[
+        str | None, typer.Option("--run", help="A run made with A: list what the changes make stale in it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show which clauses were added, removed, reworded, strengthened or weakened, and what that makes stale.
+
+    \b
+    uphold constitution diff old.yaml new.yaml
+    uphold constitution diff old.yaml new.yaml --run runs/demo
+    """
+    from uphold.constitution.diff import diff, lines_of
+    from uphold.constitution.schema import Constitution
+    from uphold.constitution.staleness import stale
+
+    old, new = Constitution.load(before), Constitution.load(after)
+    changes = diff(old, new)
+    result: dict[str, Any] = {"before": old.digest, "after": new.digest, "changes": changes}
+    text = [line for change in changes for line in lines_of(change)]
+    text.append(f"{len(changes)} of {len(new.clauses)} clauses changed" if changes else "no clause changed")
+    if run is not None:
+        found = stale(run, old, changes)
+        result["stale"] = found
+        text += [
+            f"stale {x.kind} {x.name}: {', '.join(x.clauses)}{f' through {x.through}' if x.through else ''}"
+            for x in found
+        ]
+        text.append(f"{run}: {len(found)} stages and measurements stale" if found else f"{run}: nothing stale")
+    emit(result, as_json, "\n".join(text))
 
 
 @app.command("schema")
