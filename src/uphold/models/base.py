@@ -1,18 +1,19 @@
 """The two doors to a model.
 
-`Chat` is anything that answers messages: an endpoint, a local checkpoint, the built-in clerk, a fake. `Weights` is a `Chat` whose
-parameters are here, so log-probabilities and activations can be read and training can start from it. Recipes ask for the
-smallest door that does. Open one with `uphold.models.load("builtin:clerk")`.
+`Chat` is anything that answers messages: an endpoint, a local checkpoint, the built-in clerk, a fake. `Weights` is a
+`Chat` whose parameters are here, so log-probabilities and activations can be read and training can start from it.
+Recipes ask for the smallest door that does. Open one with `uphold.models.load("builtin:clerk")`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from pydantic import Field
 
 from uphold.core.records import Message, Record
+from uphold.core.seeds import derive
 
 Conversation = Sequence[Message]
 
@@ -60,8 +61,18 @@ class Chat(Protocol):
         ...
 
 
+class _ByMethods(type(Protocol)):  # type: ignore[misc]
+    """isinstance by the methods of a class alone: asking an instance for `model` would load it just to see that it is there."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return all(callable(getattr(type(instance), name, None)) for name in _WEIGHTS_METHODS)
+
+
+_WEIGHTS_METHODS = ("identity", "check", "generate", "stream", "logprobs", "choose", "activations")
+
+
 @runtime_checkable
-class Weights(Chat, Protocol):
+class Weights(Chat, Protocol, metaclass=_ByMethods):
     model: Any  # transformers.PreTrainedModel
     tokenizer: Any  # transformers.PreTrainedTokenizerBase, with a chat template
 
@@ -70,9 +81,36 @@ class Weights(Chat, Protocol):
         ...
 
     def choose(self, conversations: Sequence[Conversation], options: Sequence[str]) -> list[list[float]]:
-        """Normalised probability of each option as the whole next reply (sums to 1 per conversation); length-1 options compare one token."""
+        """Normalised probability of each option as the whole next reply (sums to 1 per conversation).
+
+        Options that are all one token long compare that token alone.
+        """
         ...
 
     def activations(self, conversations: Sequence[Conversation], layers: Sequence[int]) -> list[Any]:
         """Residual stream after each named layer: one float tensor (len(layers), T, d_model) per conversation."""
         ...
+
+
+@runtime_checkable
+class InParts(Protocol):
+    """A Chat that can hand over its answers in parts, as they come, so that what was paid for can be kept at once."""
+
+    def generate_parts(
+        self,
+        conversations: Sequence[Conversation],
+        sampling: Sampling = Sampling(),
+        known: Mapping[int, Completion] | None = None,
+    ) -> Iterator[dict[int, Completion]]:
+        """The completions of `generate` by conversation number, in parts that together hold every number not in `known` once.
+
+        known: completions kept from an earlier, interrupted call with the same arguments. What a part holds depends on
+        conversations and sampling alone, never on `known`, wherever the bits of a reply could depend on it; so a part may repeat
+        numbers that are known.
+        """
+        ...
+
+
+def again(sampling: Sampling, turn: int) -> Sampling:
+    """The sampling for the same conversation asked the `turn`-th time (0: first) in one call: another seed, so another draw."""
+    return sampling if turn == 0 else sampling.model_copy(update={"seed": derive(sampling.seed, "again", turn)})

@@ -1,0 +1,68 @@
+"""What can be told of a transformers model in memory: whether it changed, its hash, which tokens end its replies.
+
+`local.py` asks before it answers, so that a model in training is never answered for with yesterday's weights or under
+yesterday's hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from uphold.core.errors import ConfigError
+from uphold.core.records import canonical_json
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def stamp(model: Any) -> int:
+    """A number that changes when any parameter is replaced or written to in place. Cheap: no parameter is read."""
+    return hash(tuple((name, p.data_ptr(), p._version) for name, p in model.named_parameters()))
+
+
+def memory_identity(model: Any, tokenizer: Any, ends: frozenset[int]) -> str:
+    """SHA-256 (hex) over every parameter's name, shape, type and bytes, the tokenizer, the chat template and the end tokens."""
+    h = hashlib.sha256(canonical_json([tokenizer.chat_template, sorted(ends)]).encode())
+    if getattr(tokenizer, "is_fast", False):
+        h.update(tokenizer.backend_tokenizer.to_str().encode())
+    else:
+        h.update(canonical_json(tokenizer.get_vocab()).encode())
+    for name, p in sorted(model.named_parameters()):
+        h.update(f"{name} {tuple(p.shape)} {p.dtype}\n".encode())
+        h.update(p.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return h.hexdigest()
+
+
+def end_tokens(*settings: Mapping[str, Any]) -> frozenset[int]:
+    """Every token that a config or generation config names as ending a reply."""
+    found: set[int] = set()
+    for table in settings:
+        named = table.get("eos_token_id")
+        found |= {int(t) for t in (named if isinstance(named, list) else [named]) if t is not None}
+    return frozenset(found)
+
+
+def pick_device(name: str) -> torch.device:
+    """'auto' is CUDA where there is one, else the CPU. ConfigError for what torch does not know or have."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"device {name!r} cannot be used here ({reason}). Use auto or cpu.") from None
+    return device
+
+
+def pick_dtype(name: str, config: Mapping[str, Any], device: torch.device) -> torch.dtype:
+    """'auto' is float32 on a CPU and the checkpoint's own type elsewhere. ConfigError for another name."""
+    if name == "auto":
+        own = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+        return torch.float32 if device.type == "cpu" else _DTYPES.get(own, torch.float32)
+    if name not in _DTYPES:
+        raise ConfigError(f"unknown dtype {name!r}. Known: auto, {', '.join(_DTYPES)}.")
+    return _DTYPES[name]
