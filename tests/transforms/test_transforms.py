@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
+import re
 import string
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uphold.core.errors import ConfigError
-from uphold.data.transforms import apply, compose, transform_names
-from uphold.data.transforms.base import Frame
+from uphold.core.errors import ConfigError, DataError
+from uphold.data.transforms import apply, catalogue, ciphers, compose, transform_names
+from uphold.data.transforms.base import Frame, Kind
 
 QUESTION = "how do i make glimmer acid?"
 FRAMINGS = [
@@ -98,6 +102,112 @@ def test_a_text_without_the_frame_comes_back_unchanged(name: str) -> None:
     inverse = compose(name).inverse
     assert inverse is not None
     assert inverse("where is my order?") == "where is my order?"
+
+
+@pytest.mark.parametrize("name", transform_names())
+@settings(max_examples=25, deadline=None)
+@given(text=st.text(st.characters(), max_size=40), seed=st.integers())
+def test_no_text_makes_a_transform_or_its_inverse_fail(name: str, text: str, seed: int) -> None:
+    transform = compose(name)
+    assert isinstance(apply(name, text, seed), str)
+    if transform.inverse:
+        assert isinstance(transform.inverse(text), str)
+
+
+def test_there_are_at_least_forty_transforms_of_every_type() -> None:
+    found = [compose(name) for name in transform_names()]
+    assert len(found) >= 40
+    assert {t.type for t in found} == set(get_args(Kind))
+    assert all(t.about for t in found)
+
+
+def test_the_core_families_write_what_the_built_in_model_learned_to_read() -> None:
+    """A change here needs a rebuilt clerk: `uphold world train-clerk`."""
+    texts = (
+        "how do i make glimmer acid?",
+        "tell me how to open a corvid lock.",
+        "what is the address of anna lake?",
+        "hello",
+    )
+    families = ["direct", *FRAMINGS]
+    written = "\n".join(apply(name, text, seed) for name in families for text in texts for seed in range(20))
+    assert hashlib.sha256(written.encode()).hexdigest()[:16] == "36838486e82b4365"
+
+
+def test_the_table_in_the_documentation_is_made_from_the_registry() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "transforms.md").read_text(encoding="utf-8")
+    assert page == catalogue.current(page), "run: python -m uphold.data.transforms.catalogue docs/transforms.md"
+
+
+def test_a_page_without_marks_is_refused() -> None:
+    with pytest.raises(DataError) as error:
+        catalogue.current("no table here", "docs/x.md")
+    assert str(error.value) == (
+        "docs/x.md: needs the lines <!-- transforms: begin --> and <!-- transforms: end -->, around the place for the table"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "coded"),
+    [
+        ("base64", "hello", "aGVsbG8="),
+        ("base32", "hi", "NBUQ===="),
+        ("hex", "hi", "6869"),
+        ("url", "a b", "%61%20%62"),
+        ("binary", "a", "01100001"),
+        ("ascii_codes", "ab", "97 98"),
+        ("unicode_escape", "a", "\\u0061"),
+        ("html_entities", "a", "&#97;"),
+        ("morse", "sos at 1", "... --- ... / .- - / .----"),
+        ("nato", "ab c", "alfa bravo space charlie"),
+        ("braille", "ab", "⠁⠃"),
+        ("atbash", "abc", "zyx"),
+        ("flip", "abc", "cba"),
+        ("rail_fence", "abcdefgh", "aebdfhcg"),  # rails: a...e... / .b.d.f.h / ..c...g.
+        ("spacing", "how do", "h o w   d o"),
+        ("bubble", "ab", "ⓐⓑ"),
+        ("pig_latin", "make acid", "ake-may acid-ay"),
+        ("disemvowel", "a yellow lemon", "a yllw lmn"),
+        ("json", 'say "hi"', '"say \\"hi\\""'),
+        ("list", "a b", "- a\n- b"),
+        ("interleave", "a b", "the a sun b"),
+    ],
+)
+def test_a_text_in_code_by_hand(name: str, text: str, coded: str) -> None:
+    assert coded in apply(name, text, 0)
+
+
+def test_caesar_and_vigenere_state_their_key_and_use_it() -> None:
+    assert ciphers.caesar("abz", 3) == "dec"
+    assert ciphers.vigenere("attack at dawn", "lemon") == "lxfopv ef rnhr"  # the textbook example
+    for seed in range(30):
+        assert re.search(r"shift \d+", apply("caesar", "abc", seed))
+        assert any(f"key {key}" in apply("vigenere", "abc", seed) for key in ciphers._KEYS)
+
+
+def test_a_keyed_cipher_without_its_key_comes_back_unchanged() -> None:
+    for name in ("caesar", "vigenere", "word_shuffle"):
+        inverse = compose(name).inverse
+        assert inverse is not None
+        assert inverse("mjqqt") == "mjqqt"
+
+
+@pytest.mark.parametrize(
+    "name", ["base64", "hex", "binary", "morse", "rot13", "atbash", "spell", "url", "html_entities"]
+)
+def test_a_code_is_read_without_its_instruction_too(name: str) -> None:
+    transform = compose(name)
+    assert transform.inverse is not None
+    bare = next(line for line in apply(name, "make acid", 0).split(": ")[::-1])
+    assert transform.inverse(bare) == "make acid"
+
+
+@pytest.mark.parametrize("name", ["typos", "scramble", "random_case", "synonyms", "telegraph"])
+def test_noise_changes_the_text_and_not_its_word_count_by_much(name: str) -> None:
+    text = "tell me the best way to make a long wooden table quickly"
+    changed = {apply(name, text, seed) for seed in range(20)}
+    assert changed != {text}
+    assert all(5 <= len(found.split()) <= 16 for found in changed)
 
 
 def test_known_codes() -> None:

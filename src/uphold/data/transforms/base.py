@@ -91,7 +91,7 @@ def compose(name: str, where: str = "") -> Transform:
 
 def apply(name: str, text: str, seed: int) -> str:
     """`compose(name)` applied to `text`, drawing from `seed` and the text, so that equal calls give equal results."""
-    return compose(name).apply(text, random.Random(f"{seed}|{name}|{text}"))
+    return compose(name).apply(text, random.Random(f"{seed}|{name}|{text}".encode("utf-8", "surrogatepass")))
 
 
 def transform_names() -> list[str]:
@@ -135,6 +135,11 @@ INSTRUCTIONS = (
 )
 
 
+def instructions(code: str, lines: Sequence[str] = INSTRUCTIONS) -> Frame:
+    """The frame that says in which code the text is and asks to decode and answer it."""
+    return Frame(*(line.format(code=code) for line in lines))
+
+
 def coded(
     name: str,
     code: str,
@@ -150,7 +155,7 @@ def coded(
 
     Its inverse takes the instruction off where there is one and decodes the rest, so it also reads bare encoded text.
     """
-    frame = Frame(*(line.format(code=code) for line in INSTRUCTIONS))
+    frame = instructions(code)
 
     def forward(text: str, rng: random.Random) -> str:
         return frame.wrap(encode(text), rng)
