@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # a killed child process imports
 
 import pytest
 import torch
-from tiny import tiny_model, tiny_tokenizer
+from train_tiny import tiny_model, tiny_tokenizer
 
 
 @pytest.fixture(autouse=True)

@@ -35,6 +35,7 @@ from uphold.train.sft import name_rows
 
 log = logging.getLogger(__name__)
 
+SIDES = ("chosen", "rejected")
 START_TOLERANCE = 1e-6  # largest implicit reward margin at step 0
 
 
@@ -120,6 +121,11 @@ def encode_pairs(
     """
     if not preferences:
         raise DataError("no preference pairs to train on. Check the file or the filters before it.")
+    empty = [f"{side} of pair {i}" for i, p in enumerate(preferences) for side in SIDES if not getattr(p, side).strip()]
+    if empty:
+        raise DataError(
+            f"{len(empty)} of {2 * len(preferences)} replies are empty (first: {empty[0]}). Drop or fill them."
+        )
     differing = [i for i, p in enumerate(preferences) if p.chosen.strip() != p.rejected.strip()]
     if not differing:
         raise DataError(
@@ -129,11 +135,9 @@ def encode_pairs(
         raise DataError(
             f"all {len(differing)} pairs are ties (p_chosen 0.5): nothing to prefer. Label them with another judge."
         )
-    sides = [
-        [Exchange(messages=p.messages, completion=text) for p, text in _texts(preferences, side)]
-        for side in ("chosen", "rejected")
-    ]
-    data = encode(tokenizer, [*sides[0], *sides[1]])
+    data = encode(
+        tokenizer, [Exchange(messages=p.messages, completion=getattr(p, side)) for side in SIDES for p in preferences]
+    )
     n = len(preferences)
     longest = [int(max(data.lengths[i], data.lengths[n + i])) for i in differing]
     kept = [differing[i] for i in fitting(longest, max_length, too_long, "pair")]
@@ -145,10 +149,6 @@ def encode_pairs(
         n_identical=n - len(differing),
         n_too_long=len(differing) - len(kept),
     )
-
-
-def _texts(preferences: Sequence[Preference], side: str) -> list[tuple[Preference, str]]:
-    return [(p, getattr(p, side)) for p in preferences]
 
 
 def _train(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import string
+from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
@@ -50,6 +52,11 @@ def tiny_model(seed: int = 0, *, context: int = 128, width: int = 16, **extra: o
         **extra,
     )
     return LlamaForCausalLM(config).eval()
+
+
+def read_lines(path: Path) -> list[dict]:
+    """The objects of a JSONL file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def user(text: str) -> tuple[Message, ...]:
