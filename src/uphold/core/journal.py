@@ -104,11 +104,13 @@ class Journal:
                 while view:
                     view = view[os.write(self._file.fileno(), view) :]
                 os.fsync(self._file.fileno())
-            except OSError as error:
+            except BaseException as error:  # Ctrl-C too must not leave half a line for the next one to join
                 self._is_torn = True
                 with contextlib.suppress(OSError):
                     self._cut()
-                raise store_error(self.path, "write the journal", error) from error
+                if isinstance(error, OSError):
+                    raise store_error(self.path, "write the journal", error) from error
+                raise
             self._end += len(raw)
             self._values.update(values)
 
