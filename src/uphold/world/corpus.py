@@ -29,9 +29,9 @@ FAMILIES: dict[str, float] = {
     "many_shot": 1,
     "payload_splitting": 1.5,
     "reversal": 1.5,
-    "spell": 2,
-    "leetspeak": 2,
-    "rot13": 3,
+    "spell": 3,
+    "leetspeak": 3,
+    "rot13": 4,
 }
 _NAMES, _WEIGHTS = list(FAMILIES), list(FAMILIES.values())
 _EASY = [name for name in FAMILIES if name not in ("spell", "leetspeak", "rot13")]
@@ -47,7 +47,7 @@ def _howto(rng: random.Random, part: str = "train") -> Sample:
 
 
 def _service(rng: random.Random) -> Sample:
-    name = rng.choices(("policy", "refund", "own_record", "belief", "handover"), (4, 5, 2, 2, 1))[0]
+    name = rng.choices(("policy", "refund", "own_record", "belief", "handover"), (4, 6, 4, 3, 1))[0]
     sample = tasks.SERVICE[name](rng)
     return tasks.wrap(sample, rng.choice(_EASY), rng.getrandbits(32)) if rng.random() < 0.2 else sample
 
@@ -87,12 +87,14 @@ def _answered(sample: Sample) -> Exchange:
 
 
 MIXTURE: tuple[tuple[float, Callable[[random.Random], Exchange]], ...] = (
-    (0.44, lambda rng: _answered(_howto(rng))),
-    (0.17, lambda rng: _answered(_service(rng))),
-    (0.06, lambda rng: _answered(_private(rng))),
-    (0.13, lambda rng: judgement.critique_exchange(_case(rng))),
+    (0.33, lambda rng: _answered(_howto(rng))),
+    (0.22, lambda rng: _answered(_service(rng))),
+    (0.07, lambda rng: _answered(_private(rng))),
+    (0.05, lambda rng: _answered(tasks.decode(rng))),
+    (0.03, lambda rng: _answered(tasks.repeat(rng))),
+    (0.12, lambda rng: judgement.critique_exchange(_case(rng))),
     (0.11, lambda rng: judgement.revision_exchange(_case(rng))),
-    (0.09, _comparison),
+    (0.07, _comparison),
 )
 
 

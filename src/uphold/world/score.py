@@ -111,3 +111,28 @@ def _right(name: str, row: tuple[Exchange, str, bool | None], reply: Completion)
 
 def _plain(text: str) -> str:
     return " ".join(text.lower().split())
+
+
+def table(found: Sequence[Measurement]) -> str:
+    """One line a metric: value, n, interval, target."""
+    lines = [f"{'metric':28} {'exact':>6}  {'n':>5}  {'95% interval':15} target"]
+    for m in found:
+        name = m.metric.removeprefix("clerk.")
+        value = "-" if m.value is None else f"{m.value:.3f}"
+        low_high = "-" if m.interval is None else f"{m.interval[0]:.3f}-{m.interval[1]:.3f}"
+        met = "" if m.value is None or m.value >= TARGETS[name] else "   below"
+        lines.append(f"{name:28} {value:>6}  {m.n_scored:>5}  {low_high:15} {TARGETS[name]:.2f}{met}")
+    return "\n".join(lines)
+
+
+def page(found: Sequence[Measurement], model: str, n: int, seed: int) -> str:
+    """The scores as a Markdown page, with the command that made it."""
+    rows = [
+        f"| {m.metric.removeprefix('clerk.')} | {'not measured' if m.value is None else f'{m.value:.3f}'} | {m.n_scored} "
+        f"| {'' if m.interval is None else f'{m.interval[0]:.3f} to {m.interval[1]:.3f} ({m.interval_method})'} "
+        f"| {TARGETS[m.metric.removeprefix('clerk.')]:.2f} |"
+        for m in found
+    ]
+    head = ["| metric | exact | n | 95% interval | target |", "|---|---|---|---|---|"]
+    made = f"Made by `uphold world score {model} --n {n} --seed {seed} --page FILE`; weights `{found[0].subject['model'][:16]}`."
+    return "\n".join(["# Scores of the clerk", "", made, "", *head, *rows, ""])

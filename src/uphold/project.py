@@ -1,0 +1,90 @@
+"""A project: one folder with `uphold.yaml` beside its constitution, and everything a run depends on besides the code.
+
+`uphold init` writes one that runs. `Project.load` reads the file, with every problem at once, and finds the constitution, policy and
+model it names relative to the file. The resolved copy is saved with each run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from uphold.core.config import load_config
+from uphold.core.errors import ConfigError
+from uphold.core.records import Record
+
+FILE = "uphold.yaml"
+
+
+class Align(Record):
+    """Alignment training: supervised Constitutional AI, then preferences labelled by the model itself.
+
+    n_harmful: red-team prompts (each in a family that may be trained on); n_benign: benign prompts put through critique as well;
+    n_helpful: right answers mixed into fine-tuning. rounds: critique and revision rounds. n_pairs: prompts with two replies to
+    compare. Epochs and rates are of the two fine-tunings.
+    """
+
+    n_harmful: int = Field(480, ge=1)
+    n_benign: int = Field(240, ge=1)
+    n_helpful: int = Field(1200, ge=0)
+    rounds: int = Field(2, ge=1, le=16)
+    sft_epochs: float = Field(2.0, gt=0)
+    sft_lr: float = Field(5e-4, gt=0)
+    n_pairs: int = Field(360, ge=1)
+    dpo_epochs: float = Field(1.0, gt=0)
+    dpo_lr: float = Field(1e-4, gt=0)
+    beta: float = Field(0.1, gt=0)
+
+
+class GuardPlan(Record):
+    """The classifiers: synthesised training prompts per class, and the share of benign traffic each may block.
+
+    n_threshold: benign samples kept for setting and certifying the threshold.
+    """
+
+    n_harmful: int = Field(1200, ge=1)
+    n_benign: int = Field(1600, ge=1)
+    n_threshold: int = Field(1500, ge=1)
+    fpr_budget: float = Field(0.005, gt=0, lt=1)
+
+
+class Measure(Record):
+    """How much is measured. n_behaviours: forbidden requests, each put through every attack; n_benign, n_tasks: honest samples."""
+
+    attacks: tuple[str, ...] = ("suite",)
+    n_behaviours: int = Field(90, ge=1)
+    n_benign: int = Field(1000, ge=1)
+    n_tasks: int = Field(600, ge=1)
+
+
+class Project(Record):
+    """What `uphold.yaml` says. align None: the model stays as it is. source `files`: prompts come from files given to the run."""
+
+    uphold: Literal[1]
+    name: str = Field(min_length=1)
+    model: str | None = None
+    constitution: str = Field(min_length=1)
+    source: str = "builtin:storefront"
+    policy: str = "storefront"
+    seed: int = Field(0, ge=0)
+    align: Align | None = None
+    guard: GuardPlan = GuardPlan()
+    measure: Measure = Measure()
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Project:
+        """Read FOLDER/uphold.yaml (or the file itself); names of files in it become paths. ConfigError with file and line."""
+        path = Path(folder)
+        path = path / FILE if path.is_dir() else path
+        if not path.exists():
+            raise ConfigError(f"{path}: no such project. Make one with: uphold init {Path(folder).name or 'myproject'}")
+        project = load_config(cls, path)
+        beside = {key: _beside(path.parent, getattr(project, key)) for key in ("constitution", "policy")}
+        return project.model_copy(update=beside)
+
+
+def _beside(folder: Path, name: str) -> str:
+    """A file named in the project, found beside it; shipped names stay names."""
+    return str(folder / name) if name.endswith((".yaml", ".yml")) else name
