@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import types
+from pathlib import Path
 
 import pytest
 import typer
@@ -162,6 +164,25 @@ def test_a_file_the_system_refuses_is_named_with_its_mend(verb, capsys):
         "uphold: /data/x.json: cannot use it: Permission denied. "
         "No permission there. Change the permissions or choose another folder.\n"
     )
+
+
+def test_a_package_of_an_extra_that_is_not_installed_says_what_to_install(verb, capsys):
+    @verb
+    def probe():
+        raise ModuleNotFoundError("No module named 'starlette'", name="starlette")
+
+    assert cli.run(["probe"]) == 2
+    assert capsys.readouterr().err == (
+        "uphold: starlette is not installed. Install it with: pip install 'uphold[gateway]'\n"
+    )
+
+
+def test_every_package_named_with_an_extra_is_in_that_extra():
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    extras = tomllib.loads(text)["project"]["optional-dependencies"]
+    for package, extra in cli.EXTRAS.items():
+        names = [wanted.split(">")[0].replace("-", "_") for wanted in extras[extra]]
+        assert package in names
 
 
 def test_running_out_of_memory_is_said(verb, capsys):

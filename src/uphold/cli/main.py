@@ -22,7 +22,7 @@ os.environ.setdefault("TYPER_USE_RICH", "0")  # plain help: faster, and what is 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from uphold.core.errors import UpholdError
+from uphold.core.errors import MissingExtra, UpholdError
 
 # verb -> (module, one line of help), in the order of the loop; a verb without a module is not shown
 VERBS: dict[str, tuple[str, str]] = {
@@ -40,6 +40,14 @@ VERBS: dict[str, tuple[str, str]] = {
     "world": ("uphold.cli.world", "The built-in world: score or rebuild its model, or talk to it."),
     "models": ("uphold.cli.models", "Check a model and ask it something."),
     "list": ("uphold.cli.list_", "List everything of a kind that can be named: attacks, sources, ..."),
+}
+
+# optional package -> the extra that brings it, for those who installed the base alone
+EXTRAS = {
+    **dict.fromkeys(("torch", "transformers", "tokenizers", "peft", "accelerate"), "train"),
+    **dict.fromkeys(("starlette", "uvicorn"), "gateway"),
+    "inspect_ai": "inspect",
+    "ray": "ray",
 }
 
 EXIT_FAILED, EXIT_MISUSE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
@@ -138,6 +146,8 @@ def _explain(error: BaseException) -> int:
         return error.code if isinstance(error.code, int) else EXIT_FAILED
     if isinstance(error, UpholdError):
         return _say(str(error), error.exit_code)
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+        return _explain(MissingExtra(error.name, EXTRAS[error.name]))
     if isinstance(error, _ClickError):
         return _explain_usage(error)
     if isinstance(error, KeyboardInterrupt | typer.Abort):
