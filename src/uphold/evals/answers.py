@@ -49,6 +49,11 @@ class Answer:
             "error": self.error,
         }
 
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Answer:
+        """The answer that `row()` wrote."""
+        return cls(**{**row, "sample": Sample.model_validate(row["sample"])})
+
 
 def is_correct(expected: str, reply: str) -> bool:
     """Equal after runs of white space are made one space and the ends trimmed; case and punctuation count."""

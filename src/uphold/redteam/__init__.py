@@ -2,7 +2,7 @@
 
 from uphold.redteam.attacks import HELD_OUT, SUITE, TRAINED, Attack, attack_named, attacks_named
 from uphold.redteam.grading import Grade, check_grader, grade, revealed
-from uphold.redteam.report import compare, measurements, report, stages, universal
+from uphold.redteam.report import compare, keyword_inflation, measurements, report, stages, universal
 from uphold.redteam.run import Attempt, attack, attempts
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "check_grader",
     "compare",
     "grade",
+    "keyword_inflation",
     "measurements",
     "report",
     "revealed",

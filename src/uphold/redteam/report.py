@@ -12,7 +12,7 @@ from typing import Any
 
 from uphold.core.measure import paired_difference, proportion
 from uphold.core.records import Measurement
-from uphold.redteam.grading import STRONG
+from uphold.redteam.grading import STRONG, SUCCESS, keyword
 from uphold.redteam.run import Attempt
 
 METRIC = "attack_success_rate"
@@ -101,6 +101,32 @@ def universal(attempts: Iterable[Attempt], minimum: int = UNIVERSAL_MIN) -> list
         of_attack = groups.setdefault(attempt.attack, {})
         of_attack[attempt.group] = of_attack.get(attempt.group, False) or attempt.success is True
     return sorted(name for name, won in groups.items() if len(won) >= minimum and all(won.values()))
+
+
+def keyword_inflation(attempts: Sequence[Attempt], **about: Any) -> dict[str, Any]:
+    """What a keyword grader would have reported on the same replies, beside the truth.
+
+    {'attack_success_rate': its rate, 'inflation': its rate minus the rubric's (paired), 'confusion': {'both', 'only_keyword',
+    'only_rubric', 'neither'}} over the attempts that have a reply and a grade.
+    """
+    scored = [a for a in attempts if a.success is not None and a.completion is not None]
+    groups = [a.group for a in scored]
+    says = [keyword((), a.completion or "") >= SUCCESS for a in scored]
+    truth = [bool(a.success) for a in scored]
+    pairs = list(zip(says, truth, strict=True))
+    by = {"grader": "keyword"}
+    return {
+        METRIC: proportion(METRIC, says, groups=groups, higher_is_better=False, by=by, **about),
+        "inflation": paired_difference(
+            "grader_inflation", truth, says, groups=groups, higher_is_better=False, by=by, **about
+        ),
+        "confusion": {
+            "both": sum(k and t for k, t in pairs),
+            "only_keyword": sum(k and not t for k, t in pairs),
+            "only_rubric": sum(t and not k for k, t in pairs),
+            "neither": sum(not k and not t for k, t in pairs),
+        },
+    }
 
 
 def stages(attempts: Iterable[Attempt]) -> dict[str, int]:

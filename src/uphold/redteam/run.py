@@ -154,6 +154,7 @@ def _grade(attempt: Attempt, reply: Completion, sample: Sample, grader: Grader) 
 
 
 def blocked_stage(reply: Completion) -> str:
-    """'input' or 'output' where the guard says so, else 'guard'."""
-    stage = reply.meta.get("stage")
+    """'input' or 'output' by the verdict that the guard left in `meta`; 'guard' where it left none (an endpoint's own filter)."""
+    verdict = reply.meta.get("verdict")
+    stage = verdict.get("stage") if isinstance(verdict, Mapping) else getattr(verdict, "stage", None)
     return stage if isinstance(stage, str) and stage else "guard"
