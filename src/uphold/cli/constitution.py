@@ -116,6 +116,56 @@ def diff_command(
     emit(result, as_json, "\n".join(text))
 
 
+@app.command("defects")
+def defects_command(
+    file: File,
+    models: Annotated[str, typer.Option("--models", help="Two or more models, separated by commas.")],
+    questions: Annotated[int, typer.Option("--questions", min=1, help="Situations put for each pair of clauses.")] = 3,
+    max_pairs: Annotated[int, typer.Option("--max-pairs", min=1, help="Ask about at most this many pairs.")] = 2000,
+    top: Annotated[int, typer.Option("--top", min=1, help="Pairs to show.")] = 10,
+    journal: Annotated[
+        str | None, typer.Option("--journal", help="Keep the answers in this file, so that none is asked for twice.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Rank pairs of clauses by how much models disagree on which one to follow.
+
+    \b
+    uphold constitution defects my.yaml --models openai:http://127.0.0.1:8000/v1#a,openai:http://127.0.0.1:8000/v1#b
+    """
+    from contextlib import ExitStack
+
+    from uphold import models as backends
+    from uphold.cli.common import table
+    from uphold.constitution.defects import find_defects
+    from uphold.constitution.schema import Constitution
+    from uphold.core.journal import Journal
+
+    constitution = Constitution.load(file)
+    chats = [backends.load(spec.strip()) for spec in models.split(",") if spec.strip()]
+    with ExitStack() as stack:
+        if journal is not None:
+            kept = stack.enter_context(Journal(journal))
+            chats = [backends.journalled(chat, kept) for chat in chats]
+        ranking = find_defects(constitution, chats, questions=questions, max_pairs=max_pairs, seed=seed)
+    subject = {"constitution": constitution.digest, **{f"model{i}": chat.identity() for i, chat in enumerate(chats, 1)}}
+    shown = [pair.measurement(subject, seed) for pair in ranking[:top]]
+    unscored = sum(pair.disagreement is None for pair in ranking)
+    result = {"constitution": constitution.digest, "pairs": len(ranking), "unscored": unscored, "ranking": shown}
+    rows = [("disagreement", "choices not BOTH", "n", "clauses")]
+    rows += [
+        (_share(pair.disagreement), _share(pair.conflict), str(m.n_scored), f"{pair.first} | {pair.second}")
+        for pair, m in zip(ranking, shown, strict=False)
+    ]
+    tail = f"{len(ranking)} pairs, {len(chats)} models, {unscored} pairs without two answers"
+    emit(result, as_json, f"{table(rows)}\n{tail}")
+
+
+def _share(value: float | None) -> str:
+    return "unscored" if value is None else f"{value:.2f}"
+
+
 @app.command("schema")
 def schema_command() -> None:
     """Print the JSON Schema of a constitution file, for editors.
