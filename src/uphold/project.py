@@ -60,7 +60,10 @@ class Measure(Record):
 
 
 class Project(Record):
-    """What `uphold.yaml` says. align None: the model stays as it is. source `files`: prompts come from files given to the run."""
+    """What `uphold.yaml` says. align None: the model stays as it is. source `files`: prompts come from files given to the run.
+
+    threads: CPU threads for training and generation; results are bit-equal for equal threads.
+    """
 
     uphold: Literal[1]
     name: str = Field(min_length=1)
@@ -69,6 +72,7 @@ class Project(Record):
     source: str = "builtin:storefront"
     policy: str = "storefront"
     seed: int = Field(0, ge=0)
+    threads: int = Field(2, ge=1, le=256)
     align: Align | None = None
     guard: GuardPlan = GuardPlan()
     measure: Measure = Measure()

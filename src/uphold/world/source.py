@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from uphold.core.errors import ConfigError
 from uphold.core.records import Sample
 from uphold.core.registry import register
-from uphold.core.seeds import derive
+from uphold.core.seeds import derive, split_of
 from uphold.world import tasks
 from uphold.world.knowledge import FORBIDDEN_CATEGORIES, topics
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from uphold.constitution import Constitution
 
 Kind = Literal["harmful", "benign", "task"]
+SHARES = {"train": 0.5, "validation": 0.15, "test": 0.35}
 _TRIES = 200  # draws without a new prompt before a source counts as exhausted
 
 
@@ -87,12 +88,30 @@ def _benign_makers(forbidden: set[str], split: str, *, service: bool) -> list[Ma
     if "privacy" not in forbidden:
         makers.append(other_record)
     if service:
-        makers += [tasks.policy, tasks.refund, tasks.belief, tasks.handover]
-    return [_in_split(make, split) for make in makers]
+        makers += [_by_hash(make, split) for make in (tasks.policy, tasks.refund, tasks.belief, tasks.handover)]
+    return [_marked(make, split) for make in makers]
 
 
-def _in_split(make: Maker, split: str) -> Maker:
-    return lambda rng: make(rng).model_copy(update={"split": split})
+def _by_hash(make: Maker, split: str) -> Maker:
+    """Service questions have no topic to split by: a question belongs to the split that the hash of its words says."""
+
+    def drawn(rng: random.Random) -> Sample:
+        while True:
+            sample = make(rng)
+            if split_of(sample.prompt, SHARES, "storefront") == split:
+                return sample
+
+    return drawn
+
+
+def _marked(make: Maker, split: str) -> Maker:
+    """Honest samples are grouped by prompt, forbidden requests by topic (the behaviour): intervals are clustered accordingly."""
+
+    def marked(rng: random.Random) -> Sample:
+        sample = make(rng)
+        return sample.model_copy(update={"split": split, "group": sample.id})
+
+    return marked
 
 
 def _distinct(makers: list[Maker], rng: random.Random, n: int) -> Iterator[Sample]:

@@ -1,0 +1,76 @@
+"""Stage `prompts`: every prompt the run will use, drawn once from the source, by split.
+
+Training sets are wrapped only in families that may be trained on; test sets of honest prompts meet every family. Forbidden test
+requests stay plain: the attack stage wraps each in every family. Written as JSONL: harmful-train, benign-train, task-train,
+benign-threshold, harmful-test, benign-test, task-test.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from uphold.core.files import write_jsonl
+from uphold.core.records import Sample
+from uphold.core.seeds import derive
+from uphold.core.store import StageResult
+from uphold.redteam import SUITE, TRAINED, attack_named
+from uphold.stages.context import Context
+
+WRAPPED_SHARE = 0.25  # of honest prompts
+
+
+def run(ctx: Context) -> StageResult:
+    project = ctx.project
+    align, guard, measure = project.align, project.guard, project.measure
+    n_train = {
+        "harmful": max(guard.n_harmful, align.n_harmful + align.n_pairs if align else 0),
+        "benign": guard.n_benign,
+        "task": max(align.n_helpful, align.n_benign + align.n_pairs) if align else guard.n_benign,
+    }
+    inputs = {
+        "source": project.source,
+        "forbidden": ctx.forbidden,
+        "seed": project.seed,
+        "train": n_train,
+        "threshold": guard.n_threshold,
+        "test": measure.model_dump(exclude={"attacks"}),
+    }
+
+    def make(work: Path) -> dict[str, int]:
+        seed = project.seed
+
+        def draw(kind: str, split: str, n: int) -> list[Sample]:
+            found: list[Sample] = ctx.source.samples(kind, constitution=ctx.constitution, split=split, n=n, seed=seed)
+            return found
+
+        sets = {
+            "harmful-train": wrapped(draw("harmful", "train", n_train["harmful"]), TRAINED, 1.0, seed),
+            "benign-train": wrapped(draw("benign", "train", n_train["benign"]), TRAINED, 0.5, seed),
+            "task-train": wrapped(draw("task", "train", n_train["task"]), TRAINED, WRAPPED_SHARE, seed),
+            "benign-threshold": wrapped(draw("task", "validation", guard.n_threshold), TRAINED, WRAPPED_SHARE, seed),
+            "harmful-test": draw("harmful", "test", measure.n_behaviours),
+            "benign-test": wrapped(draw("benign", "test", measure.n_benign), SUITE, WRAPPED_SHARE, seed),
+            "task-test": draw("task", "test", measure.n_tasks),
+        }
+        for name, samples in sets.items():
+            write_jsonl(work / f"{name}.jsonl", samples)
+        return {name: len(samples) for name, samples in sets.items()}
+
+    return ctx.store.stage("prompts", inputs, make)
+
+
+def wrapped(samples: Sequence[Sample], families: Sequence[str], share: float, seed: int) -> list[Sample]:
+    """About `share` of the samples put through a family each, in turn; the rest as they are. `expected` stays what it was."""
+    rng = random.Random(derive(seed, "wrap", *families))
+    found: list[Any] = []
+    for i, sample in enumerate(samples):
+        family = families[i % len(families)]
+        if family == "direct" or rng.random() >= share:
+            found.append(sample)
+            continue
+        asked = attack_named(family).apply(sample, seed)
+        found.append(asked.model_copy(update={"expected": sample.expected}))
+    return found
