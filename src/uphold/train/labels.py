@@ -1,0 +1,164 @@
+"""AI preference labels: which of two replies keeps a clause better, asked in both orders.
+
+Takes pairs of replies and a judge; gives one `Comparison` each, with the probability that the first reply is the better one. A judge
+whose weights are here is read by the normalised log-probabilities of the options A and B (Constitutional AI, arXiv:2212.08073,
+section 4.1); any other model is asked in words, and an answer that names neither option, or both, is unscored. Every pair is asked
+twice with the replies swapped, and the two answers are averaged, so a judge that likes the letter A prefers nothing. Left out:
+chain of thought, ensembles over clauses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from uphold.constitution import requests
+from uphold.core.records import Label, Message, Preference, Record, Sample
+from uphold.models.base import Chat, Sampling, Weights
+from uphold.train.critique import clause_for, forbidding
+
+if TYPE_CHECKING:
+    from uphold.constitution import Clause, Constitution
+
+CHUNK = 128  # comparisons per call of `choose`: what a killed run has to ask again at most
+Outcome = Literal["kept", "tie", "identical", "unscored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two replies to a sample's prompt."""
+
+    sample: Sample
+    first: str
+    second: str
+
+
+class Comparison(Record):
+    """A pair and what the judge made of it.
+
+    p_first_shown_first, p_first_shown_second: probability that `first` is better, when it was A and when it was B; None when the
+    judge gave no answer. p_first: their mean, None unless both are there.
+    """
+
+    sample: str
+    group: str
+    label: Label
+    clause: str
+    clause_digest: str
+    messages: tuple[Message, ...]
+    first: str
+    second: str
+    p_first_shown_first: float | None = None
+    p_first_shown_second: float | None = None
+    outcome: Outcome
+
+    @property
+    def p_first(self) -> float | None:
+        if self.p_first_shown_first is None or self.p_first_shown_second is None:
+            return None
+        return (self.p_first_shown_first + self.p_first_shown_second) / 2
+
+    @property
+    def orders_agree(self) -> bool | None:
+        """Whether both orders prefer the same reply; None when one of them was not answered."""
+        if self.p_first_shown_first is None or self.p_first_shown_second is None:
+            return None
+        return (self.p_first_shown_first > 0.5) == (self.p_first_shown_second > 0.5)
+
+    def preference(self) -> Preference:
+        """The pair as a training datum with a soft label; only for a comparison that was kept."""
+        p = self.p_first
+        assert p is not None
+        chosen, rejected = (self.first, self.second) if p >= 0.5 else (self.second, self.first)
+        return Preference(
+            messages=self.messages,
+            chosen=chosen,
+            rejected=rejected,
+            p_chosen=max(p, 1 - p),
+            clause=self.clause,
+            meta={"sample": self.sample, "label": self.label, "clause_digest": self.clause_digest},
+        )
+
+
+def compare_pairs(
+    judge: Callable[[str], Chat],
+    constitution: Constitution,
+    pairs: Sequence[Pair],
+    *,
+    seed: int,
+    tie_margin: float,
+    benign_clauses: Sequence[str] = (),
+) -> list[Comparison]:
+    """One comparison per pair, in order. judge: gives the model to ask, for a label of what it is asked.
+
+    A pair is compared under its sample's own clause where it has one; else, for a benign sample, under one of `benign_clauses`
+    (ids; by default the obliging clauses without a category, such as one that asks for help), and for a harmful one under one that
+    forbids; drawn by seed and sample. Identical replies are not asked about. tie_margin: |p - 0.5| below which a pair is a tie.
+    """
+    harmful_clauses = forbidding(constitution)
+    for_benign = _benign_clauses(constitution, benign_clauses) or harmful_clauses
+    clauses = [
+        clause_for(constitution, p.sample, 0, seed, harmful_clauses if p.sample.label == "harmful" else for_benign)
+        for p in pairs
+    ]
+    asked = [i for i, p in enumerate(pairs) if p.first.split() != p.second.split()]
+    conversations = [
+        requests.compare(clauses[i], pairs[i].sample.messages, *replies)
+        for i in asked
+        for replies in ((pairs[i].first, pairs[i].second), (pairs[i].second, pairs[i].first))
+    ]
+    answers = iter(_p_of_a(judge("comparisons"), conversations))
+    found: dict[int, tuple[float | None, float | None]] = {}
+    for i in asked:
+        shown_first, shown_second = next(answers), next(answers)
+        found[i] = shown_first, None if shown_second is None else 1 - shown_second
+    return [
+        _comparison(pair, clause, found.get(i), tie_margin)
+        for i, (pair, clause) in enumerate(zip(pairs, clauses, strict=True))
+    ]
+
+
+def _benign_clauses(constitution: Constitution, ids: Sequence[str]) -> list[Clause]:
+    if ids:
+        return [constitution.clause(id) for id in ids]
+    return [c for c in constitution.clauses if c.category is None and c.modality != "may"]
+
+
+def _comparison(
+    pair: Pair, clause: Clause, found: tuple[float | None, float | None] | None, tie_margin: float
+) -> Comparison:
+    first, second = found or (None, None)
+    outcome: Outcome = "kept"
+    if found is None:
+        outcome = "identical"
+    elif first is None or second is None:
+        outcome = "unscored"
+    elif abs((first + second) / 2 - 0.5) < tie_margin:
+        outcome = "tie"
+    return Comparison(
+        sample=pair.sample.id,
+        group=pair.sample.group,
+        label=pair.sample.label,
+        clause=clause.id,
+        clause_digest=clause.digest,
+        messages=pair.sample.messages,
+        first=pair.first,
+        second=pair.second,
+        p_first_shown_first=first,
+        p_first_shown_second=second,
+        outcome=outcome,
+    )
+
+
+def _p_of_a(judge: Chat, conversations: Sequence[Sequence[Message]]) -> list[float | None]:
+    """Probability of the option A per conversation; from a judge without weights 1 or 0, None for an answer that is neither."""
+    if isinstance(judge, Weights):
+        return [
+            float(p[0])
+            for low in range(0, len(conversations), CHUNK)
+            for p in judge.choose(conversations[low : low + CHUNK], requests.OPTIONS)
+        ]
+    replies = judge.generate(conversations, Sampling(max_new_tokens=16))
+    choices = [None if r.text is None else requests.parse_choice(r.text) for r in replies]
+    return [None if choice is None else float(choice == requests.OPTIONS[0]) for choice in choices]

@@ -1,0 +1,159 @@
+"""Reinforcement learning from AI feedback, as preference training (arXiv:2212.08073, section 4, with DPO in place of PPO).
+
+Takes the model that supervised Constitutional AI left, a constitution and prompts. The model answers every prompt twice; a judge
+(the model itself unless another is given) says which answer keeps the clause better (`labels.py`); ties and identical pairs are
+dropped and counted; the model is trained on the soft labels with DPO, held to itself as the reference. Leaves
+`OUT/comparisons.jsonl` (every pair, kept or not), `OUT/preferences.jsonl`, `OUT/rlaif.json` (counts) and what `dpo.py` leaves.
+Left out: a preference model with PPO, chain-of-thought labels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from uphold.core.errors import DataError
+from uphold.core.files import read_json, read_jsonl, write_json, write_jsonl
+from uphold.core.journal import Journal
+from uphold.core.measure import proportion
+from uphold.core.records import Preference, Record, Sample, digest
+from uphold.core.seeds import derive
+from uphold.models.base import Chat, Sampling, Weights
+from uphold.models.journalled import journalled
+from uphold.train.critique import draw_drafts
+from uphold.train.dpo import DPOConfig, dpo
+from uphold.train.labels import Comparison, Pair, compare_pairs
+from uphold.train.policy import Trained, hold, plain, refuse_other_settings
+
+if TYPE_CHECKING:
+    from uphold.constitution import Constitution
+
+
+class RLAIFConfig(Record):
+    """Settings of preference training from AI feedback. temperature and max_new_tokens: of the two answers.
+
+    tie_margin: a label within this of 0.5 is a tie and dropped. benign_clauses: ids of the clauses under which answers to benign
+    prompts are compared; empty: the obliging clauses without a category.
+    """
+
+    temperature: float = Field(default=1.0, gt=0, le=5)
+    max_new_tokens: int = Field(default=96, ge=1)
+    tie_margin: float = Field(default=0.05, ge=0, le=0.5)
+    benign_clauses: tuple[str, ...] = ()
+    seed: int = Field(default=0, ge=0)
+    dpo: DPOConfig = DPOConfig()
+
+
+def rlaif(
+    model: Weights,
+    constitution: Constitution,
+    samples: Sequence[Sample],
+    out_dir: str | Path,
+    config: RLAIFConfig = RLAIFConfig(),
+    *,
+    judge: Chat | None = None,
+    helpful: Sequence[Preference] = (),
+    journal: Journal | None = None,
+    on_log: Callable[[dict[str, float]], None] | None = None,
+) -> Trained:
+    """Sample, compare, train; the summary is `dpo`'s with the counts of `OUT/rlaif.json` under "rlaif".
+
+    judge: who compares; the model itself by default. helpful: further pairs (people's, for example) to mix in as they are.
+    journal: where model calls are kept (default `OUT/journal.jsonl`). Raises DataError when no pair was preferred either way,
+    and as `dpo` does.
+    """
+    out = Path(out_dir)
+    with hold(out):
+        preferences, counts = _material(model, judge or model, constitution, samples, helpful, out, config, journal)
+    done = dpo(model.model, model.tokenizer, preferences, out, config.dpo, on_log=on_log)
+    return Trained(done.path, {**done.summary, "rlaif": counts}, done.reused)
+
+
+def _material(
+    model: Weights,
+    judge: Chat,
+    constitution: Constitution,
+    samples: Sequence[Sample],
+    helpful: Sequence[Preference],
+    out: Path,
+    config: RLAIFConfig,
+    journal: Journal | None,
+) -> tuple[list[Preference], dict[str, Any]]:
+    """The pairs to train on and the counts, made now or read back from a folder that has them."""
+    settings = plain(
+        {
+            "method": "rlaif",
+            **config.model_dump(mode="json", exclude={"dpo"}),
+            "model": model.identity(),
+            "judge": judge.identity(),
+            "constitution": constitution.digest,
+            "samples": digest([s.model_dump(mode="json") for s in samples]),
+            "helpful": digest([p.model_dump(mode="json") for p in helpful]),
+        }
+    )
+    if (out / "rlaif.json").exists():
+        kept = read_json(out / "rlaif.json")
+        refuse_other_settings(out, kept["settings"], settings)
+        return [Preference.model_validate(line) for _, line in read_jsonl(out / "preferences.jsonl")], kept
+    own = Journal(out / "journal.jsonl") if journal is None else journal
+    try:
+        pairs = draw_pairs(journalled(model, own, label="two answers each"), samples, config)
+        comparisons = compare_pairs(
+            lambda label: journalled(judge, own, label=label),
+            constitution,
+            pairs,
+            seed=config.seed,
+            tie_margin=config.tie_margin,
+            benign_clauses=config.benign_clauses,
+        )
+    finally:
+        if journal is None:
+            own.close()
+    labelled = [c.preference() for c in comparisons if c.outcome == "kept"]
+    outcomes = Counter(c.outcome for c in comparisons)
+    if not labelled:
+        raise DataError(
+            f"no preference among {len(pairs)} pairs ({outcomes['identical']} identical, {outcomes['tie']} ties, "
+            f"{outcomes['unscored']} unscored): nothing to learn. Raise the temperature, or choose another judge."
+        )
+    counts = {**_counts(len(samples), comparisons), "n_helpful": len(helpful), "settings": settings}
+    write_jsonl(out / "comparisons.jsonl", comparisons)
+    write_jsonl(out / "preferences.jsonl", [*labelled, *helpful])
+    write_json(out / "rlaif.json", counts)
+    return [*labelled, *helpful], counts
+
+
+def draw_pairs(model: Chat, samples: Sequence[Sample], config: RLAIFConfig) -> list[Pair]:
+    """Two different draws per prompt, for the prompts where both gave a usable reply."""
+    by_sample: list[dict[str, str]] = []
+    for draw in (0, 1):
+        sampling = Sampling(
+            temperature=config.temperature,
+            max_new_tokens=config.max_new_tokens,
+            seed=derive(config.seed, "answer", draw),
+        )
+        drafts, _ = draw_drafts(model, samples, sampling)
+        by_sample.append({d.sample.id: d.reply for d in drafts})
+    first, second = by_sample
+    return [Pair(s, first[s.id], second[s.id]) for s in samples if s.id in first and s.id in second]
+
+
+def _counts(n_prompts: int, comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    outcomes = Counter(c.outcome for c in comparisons)
+    asked = [c for c in comparisons if c.outcome != "identical"]
+    agreement = proportion("order_agreement", [c.orders_agree for c in asked], groups=[c.group for c in asked])
+    by_clause: dict[str, int] = dict(sorted(Counter(c.clause for c in comparisons if c.outcome == "kept").items()))
+    return {
+        "n_prompts": n_prompts,
+        "n_without_reply": n_prompts - len(comparisons),
+        "n_kept": outcomes["kept"],
+        "n_ties": outcomes["tie"],
+        "n_identical": outcomes["identical"],
+        "n_unscored": outcomes["unscored"],
+        "kept_by_clause": by_clause,
+        "order_agreement": agreement.model_dump(mode="json"),
+    }
