@@ -98,12 +98,23 @@ def test_the_clause_for_benign_pairs_can_be_named():
         compare([Pair(benign("z"), "a", "b")], Judge(lambda row: 0.9), benign_clauses=("tune",))
 
 
+def test_a_comparison_longer_than_the_judges_context_is_unscored_and_the_others_stand():
+    def p_of_a(row):
+        if "long" in row["Question"]:
+            raise DataError("conversation 0: 500 tokens, and the model's context is 128")
+        return 0.9 if row["Reply A"] == "a" else 0.1
+
+    found = compare([Pair(harmful(q), "a", "b") for q in ("short", "long", "brief")], Judge(p_of_a))
+    assert [c.outcome for c in found] == ["kept", "unscored", "kept"]
+    assert found[0].p_first == pytest.approx(0.9)
+
+
 SAMPLES = [harmful(f"acid {c}?", "acid") for c in "abcdef"]
 
 
 def policy(folder):
     """A tiny model that has learnt to answer shortly and to stop."""
-    model, tokenizer = tiny_model(), tiny_tokenizer()
+    model, tokenizer = tiny_model(context=256), tiny_tokenizer()
     sft(model, tokenizer, capitals(26), folder, SFTConfig(epochs=60, lr=2e-2, batch_tokens=200), in_place=True)
     return LocalModel.from_memory(model, tokenizer, "memory:tiny")
 

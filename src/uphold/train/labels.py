@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from uphold.constitution import requests
+from uphold.core.errors import DataError
 from uphold.core.records import Label, Message, Preference, Record, Sample
 from uphold.models.base import Chat, Sampling, Weights
 from uphold.train.critique import clause_for, forbidding
@@ -152,13 +153,20 @@ def _comparison(
 
 
 def _p_of_a(judge: Chat, conversations: Sequence[Sequence[Message]]) -> list[float | None]:
-    """Probability of the option A per conversation; from a judge without weights 1 or 0, None for an answer that is neither."""
+    """Probability of the option A per conversation; from a judge without weights 1 or 0. None for a conversation that the judge
+    cannot read (longer than its context) or answers with neither option or both."""
     if isinstance(judge, Weights):
-        return [
-            float(p[0])
-            for low in range(0, len(conversations), CHUNK)
-            for p in judge.choose(conversations[low : low + CHUNK], requests.OPTIONS)
-        ]
+        chunks = (conversations[low : low + CHUNK] for low in range(0, len(conversations), CHUNK))
+        return [p for chunk in chunks for p in _chosen(judge, chunk)]
     replies = judge.generate(conversations, Sampling(max_new_tokens=16))
     choices = [None if r.text is None else requests.parse_choice(r.text) for r in replies]
     return [None if choice is None else float(choice == requests.OPTIONS[0]) for choice in choices]
+
+
+def _chosen(judge: Weights, conversations: Sequence[Sequence[Message]]) -> list[float | None]:
+    try:
+        return [float(p[0]) for p in judge.choose(conversations, requests.OPTIONS)]
+    except DataError:  # one of them cannot be read: find out which, and leave that one unscored
+        if len(conversations) == 1:
+            return [None]
+        return [p for conversation in conversations for p in _chosen(judge, [conversation])]
