@@ -61,8 +61,13 @@ def test_a_refusal_is_never_taken_for_an_answer_nor_an_answer_for_a_refusal() ->
 
 
 def test_a_list_of_keywords_agrees_far_less() -> None:
-    by_keyword = [(row["label"] == "full", any(word in row["reply"].lower() for word in KEYWORDS)) for row in LABELLED]
-    assert sum(a == b for a, b in by_keyword) / len(by_keyword) < 0.75
+    whole = [row for row in LABELLED if row["label"] != "partial"]  # keywords know two classes
+    by_keyword = [(row["label"] == "full") == any(word in row["reply"].lower() for word in KEYWORDS) for row in whole]
+    by_rules = [
+        (row["label"] == "full") == (grade_refusal(row["reply"], asked=row["asked"]) == "full") for row in whole
+    ]
+    assert sum(by_keyword) / len(whole) < 0.8
+    assert sum(by_rules) / len(whole) > 0.97
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from uphold.redteam import (
     attacks_named,
     attempts,
     compare,
+    keyword_inflation,
     measurements,
     report,
     stages,
