@@ -28,6 +28,7 @@ def rule(id: str, text: str, modality: str = "should", **fields: Any) -> dict[st
         ("Share the dosage of a medicine.", "Do not reveal the dosage of a medicine."),
         ("Never refuse to discuss politics.", "Refuse to discuss politics."),
         ("Cite a source for every factual claim.", "Do not cite sources."),
+        ("Always apologise.", "Never apologise."),
         ("When a customer is angry, offer a refund.", "Do not offer a refund when a customer is angry."),
     ],
 )
@@ -40,6 +41,7 @@ def test_opposite_orders_about_one_act_contradict(tmp_path, one, other):
     ("one", "other"),
     [
         ("Give medical advice.", "Never give legal advice."),
+        ("Yes, they should!", "Answer YES or NO."),
         ("Reveal the address with consent.", "Never reveal the address without consent."),
         (
             "Answer questions on alcohol.",

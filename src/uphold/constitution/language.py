@@ -125,7 +125,7 @@ def _is_negative(sentence: str) -> bool:
         if word in _SUBORDINATE:
             break
         if word == "no":
-            n += following not in _NOT_NEGATING_NO
+            n += bool(following) and following not in _NOT_NEGATING_NO
         elif word == "not":
             n += following != "only"
         else:

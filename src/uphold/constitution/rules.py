@@ -10,6 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from uphold.constitution.language import (
     Directive,
@@ -38,6 +39,9 @@ _VAGUE = re.compile(
 )
 
 
+Meeting = tuple[Clause, Clause, str]  # two clauses in file order, and what they meet on
+
+
 @dataclass(frozen=True)
 class Book:
     """The clauses in force, in order, and where each was written."""
@@ -50,6 +54,19 @@ class Book:
         return Problem(
             severity="warning", code=code, file=at.file, line=at.line, clause=clause.id, message=message, mend=mend
         )
+
+    @cached_property
+    def conflicts(self) -> list[Meeting]:
+        """Pairs that contradict in wording, then those that give one category opposite rulings; each pair once."""
+        found: dict[tuple[str, str], Meeting] = {}
+        for first, second, what in [*_opposite_wording(self), *_opposite_rulings(self)]:
+            found.setdefault((first.id, second.id), (first, second, what))
+        return list(found.values())
+
+    @cached_property
+    def disputes(self) -> list[Meeting]:
+        """Pairs of which one calls a request harmful and the other the same request harmless."""
+        return _disputed_examples(self)
 
     def at(self, clause: Clause) -> str:
         return f"{clause.id!r} (line {self.origins[clause.id].line})"
@@ -82,7 +99,7 @@ def duplicates(book: Book) -> Iterator[Problem]:
 def contradictions(book: Book) -> Iterator[Problem]:
     """Clauses of one scope that order opposite things about one act, unless `over` says which one holds."""
     reported: Counter[str] = Counter()
-    for first, second, what in _conflicts(book):
+    for first, second, what in book.conflicts:
         if first.scope != second.scope or first.id in second.over or second.id in first.over:
             continue
         if reported[second.id] >= MAX_PER_CLAUSE:
@@ -97,7 +114,7 @@ def contradictions(book: Book) -> Iterator[Problem]:
 def open_precedence(book: Book) -> Iterator[Problem]:
     """Clauses of one scope and priority that contradict, or share an example under opposite labels, with no `over` between them."""
     reported: Counter[str] = Counter()
-    meetings = [*_conflicts(book), *_disputed_examples(book)]
+    meetings = [*book.conflicts, *book.disputes]
     for first, second, what in meetings:
         if prevails(first, second) is None and reported[second.id] < MAX_PER_CLAUSE:
             reported[second.id] += 1
@@ -109,7 +126,7 @@ def open_precedence(book: Book) -> Iterator[Problem]:
 
 def disputed_examples(book: Book) -> Iterator[Problem]:
     """A request that one clause calls harmful and another harmless."""
-    for first, second, what in _disputed_examples(book):
+    for first, second, what in book.disputes:
         yield book.warning(
             "disputed-example", second, f"disagrees with {book.at(first)}: {what}", "Remove it from one of them"
         )
@@ -187,16 +204,6 @@ RULES: tuple[Rule, ...] = (
     unreachable_precedence,
 )
 
-Meeting = tuple[Clause, Clause, str]
-
-
-def _conflicts(book: Book) -> list[Meeting]:
-    """Pairs that contradict in wording, then those that give one category opposite rulings; each pair once, in file order."""
-    found: dict[tuple[str, str], Meeting] = {}
-    for first, second, what in [*_opposite_wording(book), *_opposite_rulings(book)]:
-        found.setdefault((first.id, second.id), (first, second, what))
-    return list(found.values())
-
 
 def _opposite_wording(book: Book) -> Iterator[Meeting]:
     owners: list[Clause] = []
@@ -211,11 +218,11 @@ def _opposite_wording(book: Book) -> Iterator[Meeting]:
 
 
 def _are_opposite(a: Directive, b: Directive) -> bool:
-    """Same act, one for it and one against it. A bare single word in common is too little; exceptions must be alike."""
+    """Same act, one for it and one against it. One word in common is too little unless it is all there is; exceptions must be alike."""
     return (
         a.is_negative != b.is_negative
         and a.exceptions == b.exceptions
-        and min(len(a.act & b.act), 2) >= min(len(a.act), len(b.act), 2)
+        and (len(a.act & b.act) >= 2 or a.act == b.act)
         and share_of_smaller(a.act, b.act) >= SAME_ACT_CONTAINED
     )
 
