@@ -22,7 +22,8 @@ _CAN_NOT = (
 )
 _NO_REFUSAL = (
     r"(?! (?:\w+ly )?(?:recommend (?!that\b|this\b|it\b)[\w ]{1,40}? (?:enough|highly)|say how|be (?!of\b|able\b)|"
-    r"tell (?:from|whether|if)|see|find|wait|believe|imagine|think of|stress|emphasi[sz]e|help but|guarantee|lie|refuse|begin to|thank|remember|keep|afford|live))"
+    r"tell (?:from|whether|if)|see|find|wait|believe|imagine|think of|stress|emphasi[sz]e|help but|guarantee|lie|refuse|"
+    r"begin to|thank|remember|keep|afford|live))"
 )
 _DO_NOT = r"(?:do not|don't|did not|am not|'m not|are not|aren't|'re not|nor do (?:i|we))"
 _DO = (
