@@ -32,6 +32,11 @@ def test_every_sample_goes_through_every_attack_once(target: Any, samples: list[
     assert {a.success for a in found} == {False}
 
 
+def test_a_question_that_comes_twice_is_asked_once(target: Any, samples: list[Sample]) -> None:
+    found = attack(target(lambda text: "no."), [*samples, samples[0]], attacks_named("direct,story"))
+    assert len(found) == 24
+
+
 def test_a_budget_is_spread_over_families_and_questions(target: Any, samples: list[Sample]) -> None:
     found = attack(target(lambda text: "no."), samples, attacks_named("suite"), seed=1, budget=30)
     assert Counter(a.family for a in found).most_common()[-1][1] == 2  # 30 queries, 15 families

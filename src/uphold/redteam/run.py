@@ -62,9 +62,9 @@ def pairs(
 ) -> Iterator[tuple[Sample, Attack]]:
     """(sample, attack) in a balanced order: each round asks through every attack once, each time about another question.
 
-    Every pair comes once; `budget` cuts the order short.
+    Every pair comes once, also where samples repeat an id; `budget` cuts the order short.
     """
-    shuffled = list(samples)
+    shuffled = list({sample.id: sample for sample in samples}.values())
     random.Random(derive(seed, "attack order")).shuffle(shuffled)
     n, m = len(shuffled), len(attacks)
     # question k, k + 1, ... as if dealt from a pack; one step further each time the deal would meet the same pairs again
