@@ -38,13 +38,14 @@ def check_command(
     Exit codes: 0 usable, 2 not usable, 1 warnings with --strict.
     """
     from uphold.constitution.lint import inspect
+    from uphold.constitution.reading import shown
 
     resolution = inspect(file)
     problems = resolution.problems
     errors = len(resolution.errors)
     clauses = resolution.constitution.clauses if resolution.constitution else ()
     result = {
-        "file": str(resolution.path),
+        "file": shown(resolution.path),
         "name": resolution.constitution.name if resolution.constitution else None,
         "clauses": len(clauses),
         "errors": errors,
@@ -52,7 +53,8 @@ def check_command(
         "problems": problems,
     }
     lines = [f"{p.severity}: {p} [{p.code}]" for p in problems]
-    lines.append(f"{resolution.path}: {len(clauses)} clauses, {errors} errors, {len(problems) - errors} warnings")
+    counts = (_count(len(clauses), "clause"), _count(errors, "error"), _count(len(problems) - errors, "warning"))
+    lines.append(f"{shown(resolution.path)}: {', '.join(counts)}")
     emit(result, as_json, "\n".join(lines))
     if errors:
         raise typer.Exit(2)
@@ -160,6 +162,10 @@ def defects_command(
     ]
     tail = f"{len(ranking)} pairs, {len(chats)} models, {unscored} pairs without two answers"
     emit(result, as_json, f"{table(rows)}\n{tail}")
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _share(value: float | None) -> str:

@@ -188,4 +188,4 @@ def _value(mapping: Any, key: str) -> Any:
 
 
 def _indented(text: str, column: int) -> str:
-    return "".join(f"{' ' * column}{line}\n" if line else "\n" for line in text.splitlines())
+    return "".join(f"{' ' * column}{line.rstrip()}\n" if line else "\n" for line in text.splitlines())

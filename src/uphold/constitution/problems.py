@@ -10,6 +10,38 @@ from typing import Literal
 
 from uphold.core.records import Record
 
+Code = Literal[
+    "malformed-yaml",
+    "duplicate-key",
+    "empty-file",
+    "not-utf8",
+    "no-such-file",
+    "unreadable-file",
+    "not-a-mapping",
+    "unknown-key",
+    "missing-key",
+    "invalid-value",
+    "no-clauses",
+    "duplicate-id",
+    "conflicting-example",
+    "unknown-clause",
+    "cyclic-precedence",
+    "no-such-base",
+    "cyclic-extends",
+    "locked-clause",
+    "scope-too-high",
+    "unreachable-override",
+    "contradiction",
+    "open-precedence",
+    "disputed-example",
+    "duplicate",
+    "near-duplicate",
+    "repeated-example",
+    "vague-term",
+    "no-harmless",
+    "no-examples",
+]
+
 
 class Problem(Record):
     """One fault. error: the file cannot be used. warning: it can, but something in it will not do what was meant.
@@ -18,7 +50,7 @@ class Problem(Record):
     """
 
     severity: Literal["error", "warning"]
-    code: str
+    code: Code
     file: str
     line: int
     clause: str | None = None

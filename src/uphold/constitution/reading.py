@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from uphold.constitution.problems import Problem
+from uphold.constitution.problems import Code, Problem
 from uphold.constitution.schema import Clause, ConstitutionFile, Override
 from uphold.core import config
 from uphold.core.config import Located
@@ -23,7 +23,7 @@ from uphold.core.errors import ConfigError, did_you_mean
 SHIPPED = Path(__file__).parent / "shipped"
 
 _SEE = "See docs/constitution.md or: uphold constitution schema"
-_READ_CODES = (
+_READ_CODES: tuple[tuple[str, Code], ...] = (
     ("not UTF-8", "not-utf8"),
     ("is empty", "empty-file"),
     ("no such file", "no-such-file"),
@@ -48,7 +48,12 @@ class Layer:
 
     @property
     def name(self) -> str:
-        return str(self.path)
+        return shown(self.path)
+
+
+def shown(path: Path) -> str:
+    """What messages call a file: the path as given, or 'shipped/NAME.yaml' wherever the package is installed."""
+    return f"shipped/{path.name}" if path.parent == SHIPPED else str(path)
 
 
 def shipped_names() -> list[str]:
@@ -71,7 +76,7 @@ def find(path_or_name: str | Path, beside: Path | None = None) -> Path:
 def read(path: Path) -> tuple[Layer | None, list[Problem]]:
     """The file as far as it can be understood (None when not at all), and every fault of its shape."""
     try:
-        located = config.load_yaml(path)
+        located = replace(config.load_yaml(path), path=shown(path))
     except ConfigError as error:
         return None, [_from_reader(str(path), text) for text in str(error).splitlines()]
     if not isinstance(located.data, dict):
@@ -112,7 +117,7 @@ def _from_reader(path: str, text: str) -> Problem:
     found = re.match(r":(\d+)?:? ?(.*)", text.removeprefix(path), re.DOTALL)
     assert found is not None
     line, what = int(found[1] or 1), found[2]
-    code = next((code for sign, code in _READ_CODES if sign in what), "malformed-yaml")
+    code: Code = next((code for sign, code in _READ_CODES if sign in what), "malformed-yaml")
     message, mend = _parted(what)
     return Problem(severity="error", code=code, file=path, line=line, message=message, mend=mend)
 
@@ -124,7 +129,7 @@ def _from_schema(located: Located, text: str) -> Problem:
     where, _, what = found[2].partition(": ")
     parts = where.split(".")
     message, mend = _parted(what)
-    code = "invalid-value"
+    code: Code = "invalid-value"
     if "valid dictionary or instance of" in message:
         message = "must be a mapping of keys to values"
     if message == "unknown key":
@@ -161,7 +166,7 @@ def _parted(what: str) -> tuple[str, str]:
 
 
 def _error(
-    code: str, located: Located, where: tuple[str | int, ...], clause: str | None, message: str, mend: str
+    code: Code, located: Located, where: tuple[str | int, ...], clause: str | None, message: str, mend: str
 ) -> Problem:
     line = located.line(*where)
     return Problem(severity="error", code=code, file=located.path, line=line, clause=clause, message=message, mend=mend)

@@ -36,5 +36,5 @@ def to_yaml(constitution: Constitution, origins: Mapping[str, Origin] | None = N
         if origins and clause.id in origins:
             parts.append(f"  # from {origins[clause.id]}\n")
         lines = dump_yaml([clause_fields(clause)]).splitlines()
-        parts.append("".join(f"  {line}\n" if line else "\n" for line in lines) + "\n")
+        parts.append("".join(f"  {line.rstrip()}\n" if line else "\n" for line in lines) + "\n")
     return "".join(parts).rstrip("\n") + "\n"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from uphold.constitution.problems import Problem, in_order
+from uphold.constitution.problems import Code, Problem, in_order
 from uphold.constitution.reading import Layer, find, read
 from uphold.constitution.schema import SCOPE_RANK, Clause, Constitution, Override, Scope
 from uphold.core.errors import ConfigError, did_you_mean
@@ -86,7 +86,7 @@ class _Resolver:
         self.read: dict[Path, Layer | None] = {}
         self._done: dict[Path, Clauses] = {}
 
-    def add(self, code: str, layer: Layer, line: int, clause: str | None, message: str, mend: str) -> None:
+    def add(self, code: Code, layer: Layer, line: int, clause: str | None, message: str, mend: str) -> None:
         self.problems.append(
             Problem(severity="error", code=code, file=layer.name, line=line, clause=clause, message=message, mend=mend)
         )
@@ -240,7 +240,7 @@ def _unsound(clauses: list[Clause], origins: dict[str, Origin]) -> Iterable[Prob
     """What no reader of the whole could make sense of: unknown or circular precedence, a request both refused and answered."""
     by_id = {clause.id: clause for clause in clauses}
 
-    def problem(code: str, clause: Clause, message: str, mend: str) -> Problem:
+    def problem(code: Code, clause: Clause, message: str, mend: str) -> Problem:
         at = origins[clause.id]
         return Problem(
             severity="error", code=code, file=at.file, line=at.line, clause=clause.id, message=message, mend=mend

@@ -20,7 +20,7 @@ from uphold.constitution.language import (
     similar_pairs,
     without_common,
 )
-from uphold.constitution.problems import Problem
+from uphold.constitution.problems import Code, Problem
 from uphold.constitution.resolution import Origin
 from uphold.constitution.schema import SCOPE_RANK, Clause, prevails
 
@@ -49,7 +49,7 @@ class Book:
     clauses: Sequence[Clause]
     origins: dict[str, Origin]
 
-    def warning(self, code: str, clause: Clause, message: str, mend: str) -> Problem:
+    def warning(self, code: Code, clause: Clause, message: str, mend: str) -> Problem:
         at = self.origins[clause.id]
         return Problem(
             severity="warning", code=code, file=at.file, line=at.line, clause=clause.id, message=message, mend=mend
@@ -69,7 +69,10 @@ class Book:
         return _disputed_examples(self)
 
     def at(self, clause: Clause) -> str:
-        return f"{clause.id!r} (line {self.origins[clause.id].line})"
+        """The clause by name and place; the file is left out when there is only one."""
+        at = self.origins[clause.id]
+        is_one_file = len({origin.file for origin in self.origins.values()}) == 1
+        return f"{clause.id!r} (line {at.line})" if is_one_file else f"{clause.id!r} ({at.file}:{at.line})"
 
 
 Rule = Callable[[Book], Iterator[Problem]]
@@ -106,22 +109,21 @@ def contradictions(book: Book) -> Iterator[Problem]:
             continue
         reported[second.id] += 1
         winner = prevails(first, second)
-        outcome = f"the higher priority of {winner.id!r} decides in silence" if winner else "neither prevails"
+        outcome = f"; the higher priority of {winner.id!r} decides in silence" if winner else ""
         mend = f"Reword one, or say which one holds: `over: [{first.id}]` here, or `over: [{second.id}]` there"
-        yield book.warning("contradiction", second, f"contradicts {book.at(first)}: {what}; {outcome}", mend)
+        yield book.warning("contradiction", second, f"contradicts {book.at(first)}: {what}{outcome}", mend)
 
 
 def open_precedence(book: Book) -> Iterator[Problem]:
     """Clauses of one scope and priority that contradict, or share an example under opposite labels, with no `over` between them."""
     reported: Counter[str] = Counter()
     meetings = [*book.conflicts, *book.disputes]
-    for first, second, what in meetings:
+    for first, second, _ in meetings:
         if prevails(first, second) is None and reported[second.id] < MAX_PER_CLAUSE:
             reported[second.id] += 1
             mend = f"Give one the higher priority, or write `over: [{first.id}]` here"
-            yield book.warning(
-                "open-precedence", second, f"meets {book.at(first)} and nothing says which prevails: {what}", mend
-            )
+            what = f"nothing says whether this or {book.at(first)} prevails where they meet"
+            yield book.warning("open-precedence", second, what, mend)
 
 
 def disputed_examples(book: Book) -> Iterator[Problem]:
