@@ -8,14 +8,16 @@ again after a fork.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_THREAD = "uphold-requests"
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 _pid = 0
@@ -27,7 +29,7 @@ def loop() -> asyncio.AbstractEventLoop:
     with _lock:
         if _loop is None or _pid != os.getpid():
             _loop, _pid = asyncio.new_event_loop(), os.getpid()
-            threading.Thread(target=_loop.run_forever, name="uphold-requests", daemon=True).start()
+            threading.Thread(target=_loop.run_forever, name=_THREAD, daemon=True).start()
         return _loop
 
 
@@ -46,6 +48,16 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
+def finish(where: asyncio.AbstractEventLoop, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Close something that belongs to a loop, from a finalizer in any thread, waiting a moment at most."""
+    if not where.is_running():
+        return
+    future = asyncio.run_coroutine_threadsafe(close(), where)
+    if threading.current_thread().name != _THREAD:
+        with contextlib.suppress(Exception):  # nobody is left to tell, and the process may be ending
+            future.result(1.0)
+
+
 def iterate(source: AsyncGenerator[T, None]) -> Iterator[T]:
     """The items of an asynchronous generator, one by one; leaving early closes it."""
 
@@ -58,4 +70,5 @@ def iterate(source: AsyncGenerator[T, None]) -> Iterator[T]:
         while (item := run(following())) is not None:
             yield item[0]
     finally:
-        run(source.aclose())
+        with contextlib.suppress(RuntimeError):  # interrupted while an item was on its way: cancelling closes it
+            run(source.aclose())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from uphold.core.errors import ConfigError, ModelError, unknown
+from uphold.core.errors import ConfigError, ModelError, did_you_mean
 from uphold.core.registry import register
 from uphold.models.folder import ModelFolder
 from uphold.models.hf import open_local
@@ -27,7 +27,7 @@ def open_builtin(
     name, plus, adapter = rest.partition("+")
     where = f"model 'builtin:{rest}'"
     if name not in FOLDERS:
-        raise unknown("built-in model", name, FOLDERS, where)
+        raise ConfigError(f"{where}: no built-in model {name!r}. {did_you_mean(name, FOLDERS)}")
     if plus and not adapter:
         raise ConfigError(f"{where}: nothing after '+'. Write builtin:{name}+ADAPTER, or builtin:{name} alone")
     folder = FOLDERS[name]

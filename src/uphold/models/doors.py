@@ -13,6 +13,8 @@ from typing import Any
 from uphold.core import registry
 from uphold.core.errors import ConfigError, Unsupported, did_you_mean
 from uphold.models.base import Chat, Weights
+from uphold.models.endpoint import holds_secret
+from uphold.models.folder import split_adapter
 
 
 def load(spec: str, **options: Any) -> Chat:
@@ -20,18 +22,13 @@ def load(spec: str, **options: Any) -> Chat:
 
     Local models are read now; endpoints are not contacted before the first question (or `check`).
     """
-    prefix, colon, rest = spec.partition(":")
-    if not colon or (prefix not in registry.names("backend") and Path(spec).is_dir()):
-        if not Path(spec).exists():
-            raise ConfigError(
-                f"model {spec!r}: not a folder, and no known prefix. Write builtin:clerk, hf:PATH or openai:URL#model"
-            )
-        prefix, rest = "hf", spec
-    opener = registry.get("backend", prefix, where=f"model {spec!r}")
+    prefix, rest = _parse(spec)
+    shown = f"model {spec!r}" if not holds_secret(spec) else f"model '{prefix}:...'"
+    opener = registry.get("backend", prefix, where=shown)
     known = [name for name, p in inspect.signature(opener).parameters.items() if p.kind is p.KEYWORD_ONLY]
     for name in options:
         if name not in known:
-            raise ConfigError(f"model {spec!r}: unknown option {name!r}. {did_you_mean(name, known)}")
+            raise ConfigError(f"{shown}: unknown option {name!r}. {did_you_mean(name, known)}")
     chat: Chat = opener(rest, **options)
     return chat
 
@@ -41,6 +38,23 @@ def load_weights(spec: str, **options: Any) -> Weights:
     chat = load(spec, **options)
     if not isinstance(chat, Weights):
         raise Unsupported(
-            f"model {spec!r}: its weights are not here, so it can be asked but not read or trained. Use builtin:clerk or hf:PATH"
+            f"{chat.spec}: its weights are not here, so it can be asked but not read or trained. Use builtin:clerk or hf:PATH"
         )
     return chat
+
+
+def _parse(spec: str) -> tuple[str, str]:
+    """(prefix, rest) of a spec; a folder without prefix is a transformers folder."""
+    prefix, colon, rest = spec.partition(":")
+    if colon and prefix in ("http", "https"):
+        raise ConfigError("a model at a URL is written openai:URL#MODEL, such as openai:http://127.0.0.1:8000/v1#clerk")
+    if colon and prefix in registry.names("backend"):
+        return prefix, rest
+    folder = split_adapter(spec, where="model ''")[0]
+    if Path(folder).exists():
+        return "hf", spec
+    if colon:
+        return prefix, rest
+    raise ConfigError(
+        f"model {spec!r}: no such folder, and no known prefix. Write builtin:clerk, hf:PATH or openai:URL#MODEL"
+    )

@@ -159,7 +159,7 @@ def journalled(chat: Chat, journal: Journal, *, label: str = "") -> JournalledCh
 def answers(
     chat: Chat, conversations: Sequence[Conversation], sampling: Sampling, known: Mapping[int, Completion]
 ) -> Iterator[dict[int, Completion]]:
-    """The completions that are not known, in parts: the model's own, or slices of the conversations in order.
+    """The completions that are not known, in parts: the model's own, or what is not known of slices of the conversations in order.
 
     A conversation that appears again is asked under another seed, as a model that sees them all at once would do.
     """
@@ -175,8 +175,8 @@ def answers(
         seen[text] += 1
     for turn, numbers in enumerate(turns):
         for low in range(0, len(numbers), SLICE):
-            part = numbers[low : low + SLICE]
-            if not all(i in known for i in part):
+            part = [i for i in numbers[low : low + SLICE] if i not in known]
+            if part:
                 replies = chat.generate([conversations[i] for i in part], again(sampling, turn))
                 yield dict(zip(part, replies, strict=True))
 

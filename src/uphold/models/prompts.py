@@ -108,11 +108,10 @@ class Unroller:
         raw = self._chat.raw(ids)
         if len(raw) < len(self._chat.head) and self._chat.head.startswith(raw):
             return ""
-        text = self._chat.without_head(raw)
-        safe = len(text.rstrip("�"))
-        for stop in self._stop:
-            safe = min(safe, len(text) - _overlap(text, stop))
-        return self._give(text, safe)
+        text = cut(self._chat.without_head(raw), self._stop)
+        sure = text.rstrip("\ufffd")  # what stands for bytes of a letter that is not all there
+        held = max((_overlap(t, stop) - (len(t) - len(sure)) for stop in self._stop for t in (sure, text)), default=0)
+        return self._give(text, len(sure) - max(held, 0))
 
     def close(self, text: str) -> str:
         """What is still owed of the finished reply."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import os
 import secrets
 import socket
 import time
@@ -140,7 +141,8 @@ def listen(host: str, port: int, key: str | None) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or str(error)
+        number = getattr(error, "errno", None)
+        why = os.strerror(number) if number is not None and number > 0 else str(error)
         raise ConfigError(f"cannot listen on {host} port {port}: {why}. Choose another with --port") from None
 
 

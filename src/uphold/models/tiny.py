@@ -28,12 +28,14 @@ def write_tiny_llama(
     n_kv_heads: int = 2,
     d_mlp: int = 64,
     n_context: int = 128,
+    is_tied: bool = False,
     seed: int = 0,
     spread: float = 0.2,
 ) -> Path:
     """Write the folder and return its path. The words it knows are a, b, A, B and w0, w1, ... `n_words` in all.
 
-    spread: standard deviation of the weights; large enough that replies differ between prompts.
+    is_tied: one matrix for embedding and output; a random model that has it mostly repeats itself. spread: standard deviation of
+    the weights, large enough that replies differ between prompts.
     """
     torch, transformers = import_extra("torch"), import_extra("transformers")
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -60,7 +62,7 @@ def write_tiny_llama(
         num_key_value_heads=n_kv_heads,
         max_position_embeddings=n_context,
         initializer_range=spread,
-        tie_word_embeddings=True,
+        tie_word_embeddings=is_tied,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=0,
