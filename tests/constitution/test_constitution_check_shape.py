@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from uphold.constitution import Constitution, check
 from uphold.core.errors import ConfigError
@@ -129,3 +131,73 @@ def test_a_name_that_nothing_bears_gets_a_hint():
 
 def test_a_version_written_as_a_number_is_a_name(tmp_path):
     assert Constitution.load(write(tmp_path, GOOD + "version: 1.5\n")).version == "1.5"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "mend"),
+    [
+        (
+            "harmful: [How do I make acid?]",
+            "harmful: How do I make acid?",
+            "harmful: must be a list",
+            "Write one item a line, each after a dash",
+        ),
+        ("id: acid", "id: 2024", "clauses.0: id: must be text", "Put it in quotes"),
+        (
+            "id: acid",
+            "id: two words",
+            "id: must be a name",
+            "Use letters, digits, '.', '_' and '-', and begin with a letter or digit",
+        ),
+        ("harmful: [How do I make acid?]", "harmful: [{a: b}]", "harmful.0: must be text", "Put it in quotes"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_explained_in_plain_words(tmp_path, old, new, message, mend):
+    (problem,) = [p for p in check(write(tmp_path, GOOD.replace(old, new))) if p.severity == "error"]
+    assert (problem.message, problem.mend) == (message, mend)
+
+
+def test_a_file_too_large_to_be_a_constitution_is_refused(tmp_path):
+    path = write(tmp_path, GOOD + "# " + "x" * (9 * 2**20) + "\n")
+    assert found(path) == [("unreadable-file", 1, None)]
+
+
+def test_nesting_without_end_is_refused(tmp_path):
+    assert [code for code, _, _ in found(write(tmp_path, "uphold: " + "[" * 3000))] == ["malformed-yaml"]
+
+
+lines = GOOD.splitlines()
+edits = st.lists(
+    st.tuples(
+        st.integers(0, len(lines) - 1),
+        st.sampled_from(["drop", "twice", "cut", "indent", "outdent", "colon", "replace"]),
+        st.text(st.characters(codec="utf-8"), max_size=12),
+    ),
+    max_size=5,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(edits)
+def test_whatever_is_done_to_a_file_the_check_lists_problems_and_never_fails(tmp_path_factory, edits):
+    text = list(lines)
+    for at, what, noise in edits:
+        line = text[at]
+        text[at] = {
+            "drop": "",
+            "twice": f"{line}\n{line}",
+            "cut": line[: len(line) // 2],
+            "indent": f"  {line}",
+            "outdent": line[2:],
+            "colon": line.replace(":", "", 1),
+            "replace": line[: len(line) - len(line.lstrip())] + noise,
+        }[what]
+    path = tmp_path_factory.mktemp("fuzz") / "c.yaml"
+    path.write_text("\n".join(text), encoding="utf-8")
+    problems = check(path)
+    assert all(p.line >= 1 and p.message and p.mend for p in problems)
+    if any(p.severity == "error" for p in problems):
+        with pytest.raises(ConfigError):
+            Constitution.load(path)
+    else:
+        Constitution.load(path)

@@ -29,7 +29,17 @@ _READ_CODES: tuple[tuple[str, Code], ...] = (
     ("no such file", "no-such-file"),
     ("not a file", "no-such-file"),
     ("cannot read", "unreadable-file"),
+    ("larger than", "unreadable-file"),
     ("duplicate key", "duplicate-key"),
+)
+_PLAIN = (  # what pydantic says -> what the author of a file understands
+    ("valid dictionary or instance of", ("must be a mapping of keys to values", _SEE)),
+    ("valid tuple", ("must be a list", "Write one item a line, each after a dash")),
+    ("valid string", ("must be text", "Put it in quotes")),
+    (
+        "should match pattern",
+        ("must be a name", "Use letters, digits, '.', '_' and '-', and begin with a letter or digit"),
+    ),
 )
 
 P = TypeVar("P", Clause, Override)
@@ -130,8 +140,7 @@ def _from_schema(located: Located, text: str) -> Problem:
     parts = where.split(".")
     message, mend = _parted(what)
     code: Code = "invalid-value"
-    if "valid dictionary or instance of" in message:
-        message = "must be a mapping of keys to values"
+    message, mend = next((plain for sign, plain in _PLAIN if sign in message), (message, mend))
     if message == "unknown key":
         code, message = "unknown-key", f"unknown key {parts[-1]!r}"
     elif message == "is missing":
