@@ -36,12 +36,29 @@ if TYPE_CHECKING:
 BODY: tuple[Role, ...] = ("body",)
 MAX_BYTES = 4 * 2**20  # some 700,000 words: longer than any policy; more is a corpus
 MAX_CLAUSES = 20_000
-_BINDS_BY_ITSELF: dict[str, Modality] = {
-    "must": "must", "always": "must", "required": "must", "do": "must", "dos": "must", "must not": "must", "never": "must",
-    "do not": "must", "don't": "must", "don'ts": "must", "prohibited": "must", "forbidden": "must", "not allowed": "must",
-    "disallowed": "must", "should": "should", "should not": "should", "avoid": "should", "may": "may", "allowed": "may",
+_MODAL_HEADERS: dict[str, Modality] = {  # table columns whose cells complete "The assistant ..."
+    "must": "must",
+    "must not": "must",
+    "must never": "must",
+    "should": "should",
+    "should not": "should",
+    "may": "may",
+    "may not": "must",
+}
+_RULING_HEADERS: dict[str, Modality] = {  # table columns whose cells are ruled on by the header
+    "always": "must",
+    "required": "must",
+    "never": "must",
+    "do not": "must",
+    "don't": "must",
+    "prohibited": "must",
+    "forbidden": "must",
+    "not allowed": "must",
+    "disallowed": "must",
+    "avoid": "should",
+    "allowed": "may",
     "permitted": "may",
-}  # fmt: skip
+}
 
 
 class CompiledClause(Record):
@@ -86,6 +103,7 @@ class Paragraph:
     lead_span: tuple[int, int] | None = None
     by_rules: list[list[Norm]] = field(default_factory=list)
     used_lead: bool = False
+    case: str = ""  # the first cell of its table row, where that says when the others apply
 
 
 @dataclass(frozen=True)
@@ -178,7 +196,7 @@ def _paragraphs(document: Document, include: Collection[Role]) -> dict[int, Para
                 span = (block.offset(start), block.offset(end))
                 parts.append(Sentence(span, text[start:end], words))
         if parts:
-            found[i] = Paragraph(block, text, parts)
+            found[i] = Paragraph(block, text, parts, case=clean(block.case, titles))
     return found
 
 
@@ -192,7 +210,7 @@ def _apply_rules(paragraphs: Mapping[int, Paragraph]) -> None:
         lead_at = paragraph.block.lead
         if lead_at in leads:
             paragraph.lead, paragraph.lead_span = leads[lead_at], paragraphs[lead_at].sentences[-1].span
-        elif heading := _column_lead(paragraph.block.column):
+        elif heading := _column_lead(paragraph.block.column, paragraph.agent):
             paragraph.lead = heading
         for k, sentence in enumerate(paragraph.sentences):
             is_first = k == 0 and paragraph.lead is not None
@@ -232,10 +250,13 @@ def _name_agents(paragraphs: Mapping[int, Paragraph]) -> None:
         paragraph.agent = spoken[i] or usual
 
 
-def _column_lead(column: str) -> Lead | None:
+def _column_lead(column: str, agent: str | None) -> Lead | None:
     """A table column headed 'Must not' or 'Allowed' binds its cells by itself."""
-    modality = _BINDS_BY_ITSELF.get(clean(column).strip(" :").lower().replace("’", "'"))
-    return Lead(clean(column).strip(" :"), modality, False) if modality else None
+    header = clean(column).strip(" :")
+    name = header.lower().replace("’", "'")
+    if name in _MODAL_HEADERS:
+        return Lead(f"{agent} {name}" if agent else header, _MODAL_HEADERS[name], True)
+    return Lead(header, _RULING_HEADERS[name], False) if name in _RULING_HEADERS else None
 
 
 def _clause(
@@ -251,7 +272,7 @@ def _clause(
     scope, priority = standing(paragraph.block.path)
     return CompiledClause(
         id=clause_id(sentence.raw, paragraph.raw, n),
-        text=norm.text,
+        text=f"{paragraph.case}: {norm.text}" if paragraph.case else norm.text,
         modality=norm.modality,
         category=category or category_of(paragraph.block.path, sentence.words),
         priority=priority,

@@ -47,6 +47,9 @@ _PARTICLES = frozenset("on in up out off over with to for from of about against 
 _GERUND_BLOCKS = frozenset(
     "by when while after before that which who without via unless if because than rather".split()
 )
+_NOT_GERUNDS = frozenset(
+    "thing something nothing everything anything during string spring morning evening meeting ceiling wedding bring".split()
+)
 _MODALS = frozenset("must should may can will could would might shall".split())
 
 
@@ -148,12 +151,8 @@ def _gerund_verb(tokens: list[Token], verb: int) -> str:
 
 
 def is_gerund(word: str) -> bool:
-    """'-ing' form of a known verb."""
-    if not word.endswith("ing") or len(word) < 5:
-        return False
-    stem = word[:-3]
-    doubled = len(stem) > 2 and stem[-1] == stem[-2] and stem[:-1] in VERBS
-    return stem in VERBS or stem + "e" in VERBS or doubled or word in ("lying", "being", "doing")
+    """An '-ing' form that may name an act."""
+    return word.endswith("ing") and len(word) > 4 and word not in _NOT_GERUNDS
 
 
 def _shares_object(tokens: list[Token], coordinator: int) -> bool:

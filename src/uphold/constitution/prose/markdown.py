@@ -37,7 +37,8 @@ class Heading:
 class Block:
     """One stretch of prose. `pieces` are the [start, end) character ranges of its lines in the file, markers left out.
 
-    `lead` is the index (into `Document.blocks`) of the block that introduces a list or table; `column` the header over a table cell.
+    `lead` is the index (into `Document.blocks`) of the block that introduces a list. Of a table cell, `column` is the header over it and
+    `row` the first cell beside it.
     """
 
     kind: Kind
@@ -46,6 +47,7 @@ class Block:
     path: tuple[Heading, ...]
     lead: int | None = None
     column: str = ""
+    case: str = ""
 
     def text(self, source: str) -> str:
         """Its lines without list, quote and admonition markers, joined by newlines."""
@@ -94,6 +96,9 @@ _COMMENT_SECTION = re.compile(
     r"|table of contents|contents|acknowledge?ments?|motivation|why this)\b",
     re.IGNORECASE,
 )
+_CASES = re.compile(
+    r"(?:cases?|situations?|when|if|scenarios?|conditions?|topics?|requests?|circumstances?)$", re.IGNORECASE
+)
 _STRONG_BOX = {"warning", "danger", "important", "caution", "attention", "rule", "policy"}
 
 
@@ -118,7 +123,7 @@ class _Parser:
         self.open_kind: Kind = "paragraph"
         self.fence: tuple[str, int, int, int] | None = None  # mark, length, line it opened on, containers around it
         self.until: str | None = None  # the text that ends an HTML block or comment
-        self.rows: list[tuple[int, list[tuple[int, int]]]] = []  # of the table being read
+        self.rows: list[list[tuple[int, int]]] = []  # of the table being read
         self.header: list[str] | None = None
         self.was_blank = True
         self.number = 0
@@ -378,19 +383,23 @@ class _Parser:
                     self.open = []
                     return True
             return False
-        self.rows.append((self.number, _cells(self.doc.source, at, end)))
+        self.rows.append(_cells(self.doc.source, at, end))
         return True
 
     def _close_table(self) -> None:
         if self.header is None:
             return
-        lead = self.stack[-1].list_lead if self.stack else self.root_lead
-        for _, cells in self.rows:
+        for cells in self.rows:
+            case = self.doc.source[slice(*cells[0])] if cells and _CASES.match(self.header[0].strip("*_: ")) else ""
             for i, (start, end) in enumerate(cells):
                 if end > start:
                     column = self.header[i] if i < len(self.header) else ""
-                    self.doc.blocks.append(Block("cell", self._role(), ((start, end),), tuple(self.path), lead, column))
+                    block = Block(
+                        "cell", self._role(), ((start, end),), tuple(self.path), None, column, case if i else ""
+                    )
+                    self.doc.blocks.append(block)
         self.header, self.rows = None, []
+        self._set_lead(None)
 
     # -- blocks -----------------------------------------------------------------------------------------------------
 

@@ -116,6 +116,8 @@ def _read(completion: Completion, paragraph: Paragraph) -> tuple[list[list[tuple
         reply = _Reply.model_validate_json(fenced[1] if fenced else completion.text.strip())
     except ValidationError:
         return [], "truncated" if completion.finish_reason == "length" else "not the JSON asked for"
+    if not reply.clauses and any(paragraph.by_rules):
+        return [], "no rule found where the rules found one"
     by_sentence: list[list[tuple[Norm, str | None]]] = [[] for _ in paragraph.sentences]
     for answer in reply.clauses:
         if not 1 <= answer.n <= len(by_sentence):

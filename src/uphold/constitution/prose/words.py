@@ -37,7 +37,7 @@ VERBS = frozenset(
     invoke involve isolate issue join joke judge justify keep know label laugh lead learn leave lecture let leverage
     lie limit link lint listen locate log loosen lower maintain make manage manipulate mask match maximise maximize
     mention merge mimic minimise minimize mirror mislead misrepresent misstate mitigate mock moderate modify monitor
-    moralize mourn narrow navigate neglect negotiate normalize notice notify obey obfuscate object obscure observe
+    moralize mourn name narrow navigate neglect negotiate normalize notice notify obey obfuscate object obscure observe
     obstruct obtain offer omit open operate oppose optimise optimize organise organize originate outline output
     overcome overlook override oversee overstate overstep overwrite own paraphrase participate pass patronize pause
     perform permit persist persuade phrase pick placate place plan play point portray possess post postpone practice
@@ -69,7 +69,7 @@ NOUN_VERBS = frozenset(
     direct dispatch document draw drop escort exercise exploit favor favour fight file fill filter fix flag focus
     frame grant guarantee guess guide harm hedge help hint honor honour impact influence insult issue joke judge label
     laugh lead leave lecture lie limit link lint log lower mask match measure mention merge mirror mock moderate
-    monitor narrow need notice object offer open output own pass pause permit phrase pick place plan play point post
+    monitor name narrow need notice object offer open output own pass pause permit phrase pick place plan play point post
     practice praise present pressure probe process profile project promise prompt purge push query question quote
     raise rally reason rebase record refund regard register release remark remedy reply report request respect result
     return reverse review reward ridicule risk route sample scale scan score screen search secure separate set shame
