@@ -45,8 +45,8 @@ def test_an_interval_wholly_within_the_bound_passes() -> None:
     assert found.evidence == ("hash0",)
     assert found.missing == ()
     assert found.reasons == (
-        "Met: Because. asr is 1.0% (n=1,000, 95% Wilson 0.5% to 1.8%); "
-        "it must be at most 2.0%, and even the bad end of its interval, 1.8%, is.",
+        "Met: Because. asr is 1.0% (n=1,000, 95% Wilson 0.5% to 1.8%). "
+        "At worst it is 1.8%, within the limit of at most 2.0%.",
     )
 
 
@@ -54,7 +54,7 @@ def test_a_value_beyond_the_bound_fails() -> None:
     found = judged(share("asr", 30, 1000), at_most=0.02)
     assert found.verdict == "fail"
     assert found.reasons == (
-        "Not met: Because. asr is 3.0% (n=1,000, 95% Wilson 2.1% to 4.3%); it must be at most 2.0% and is 3.0%.",
+        "Not met: Because. asr is 3.0% (n=1,000, 95% Wilson 2.1% to 4.3%). At 3.0% it misses the limit of at most 2.0%.",
     )
 
 
@@ -63,7 +63,7 @@ def test_an_interval_that_straddles_the_bound_is_insufficient_and_says_how_many_
     # at p = 1% and n = 2,250: (0.01 + 1.921/n + 1.96 sqrt(0.0099/n + 0.9604/n^2)) / (1 + 3.842/n) = 0.0150; said as 2,300
     assert found.verdict == "insufficient evidence"
     assert found.missing == (
-        "asr: it must be at most 1.5%, and its interval reaches 1.8%; at this rate about 2,300 samples would decide",
+        "asr: At worst it is 1.8%, beyond the limit of at most 1.5%; at this rate about 2,300 samples would decide.",
     )
 
 
@@ -90,7 +90,7 @@ def test_both_bounds_must_hold_and_the_worse_one_decides() -> None:
 def test_too_few_samples_are_insufficient_however_good_the_value() -> None:
     found = judged(share("asr", 0, 100), at_most=0.5, min_n=200)
     assert found.verdict == "insufficient evidence"
-    assert found.missing == ("asr: 100 samples are too few: the policy asks for 200",)
+    assert found.missing == ("asr: 100 samples are too few: the policy asks for 200.",)
 
 
 def test_a_metric_that_was_not_recorded_is_missing_with_the_nearest_name() -> None:
@@ -112,7 +112,7 @@ def test_a_slice_that_was_not_recorded_is_missing_with_the_slices_that_were() ->
 def test_a_measurement_without_any_score_is_insufficient_not_good_and_not_bad() -> None:
     found = judged(share("asr", 0, 0, unscored=300), at_most=0.5, min_n=200)
     assert found.verdict == "insufficient evidence"
-    assert found.missing == ("asr: none of 300 samples was scored",)
+    assert found.missing == ("asr: None of 300 samples was scored.",)
 
 
 def test_unscored_samples_count_as_bad() -> None:
@@ -122,17 +122,17 @@ def test_unscored_samples_count_as_bad() -> None:
     found = judged(measured, at_most=0.02)
     assert found.verdict == "fail"
     assert found.reasons[0].endswith(
-        "it must be at most 2.0% and is 3.0% with 20 of 1,000 unscored and counted as bad."
+        "At 3.0% (20 of 1,000 unscored, counted as bad) it misses the limit of at most 2.0%."
     )
     assert judged(measured, at_most=0.04).missing == (
-        "asr: it must be at most 4.0%, and its interval reaches 4.3%, with 20 of 1,000 unscored and counted as bad; "
-        "at this rate about 1,500 samples would decide",
+        "asr: At worst it is 4.3% (20 of 1,000 unscored, counted as bad), beyond the limit of at most 4.0%; "
+        "at this rate about 1,500 samples would decide.",
     )
 
 
 def test_unscored_samples_can_leave_too_few() -> None:
     found = judged(share("asr", 0, 190, unscored=10), at_most=0.2, min_n=200)
-    assert found.missing == ("asr: 10 of 200 unscored, which leaves fewer than the 200 the policy asks for",)
+    assert found.missing == ("asr: 10 of 200 unscored: that leaves fewer than the 200 the policy asks for.",)
 
 
 def test_a_number_without_interval_is_judged_only_by_a_rule_that_says_point() -> None:
@@ -144,7 +144,7 @@ def test_a_number_without_interval_is_judged_only_by_a_rule_that_says_point() ->
 
 def test_a_partial_number_with_no_worst_case_is_insufficient() -> None:
     found = judged(scalar("auprc", 0.95, 180, n_asked=200), at_least=0.5, judge="point")
-    assert found.missing == ("auprc: 20 of 200 unscored and the record does not say how bad they could be",)
+    assert found.missing == ("auprc: 20 of 200 unscored, and the record does not say how bad they could be.",)
 
 
 def test_a_bound_on_the_good_side_of_a_partial_number_cannot_be_judged() -> None:

@@ -40,7 +40,10 @@ def writer(run: Path, name: int) -> None:
 def spawn(run: Path, name: int) -> int:
     pid = os.fork()
     if pid == 0:
-        writer(run, name)
+        try:
+            writer(run, name)
+        finally:
+            os._exit(1)
     return pid
 
 
@@ -52,6 +55,7 @@ def kill(pid: int) -> None:
 
 def main(run: Path, kills: int, seed: int) -> None:
     rng = random.Random(seed)
+    run.mkdir(parents=True, exist_ok=True)
     ledger_module._write_all = write_in_pieces
     pids = [spawn(run, name) for name in range(WRITERS)]
     for i in range(kills):

@@ -47,8 +47,9 @@ class Entry:
         """The Measurement in an entry of kind 'measurement'. Raises pydantic.ValidationError when the body is none."""
         return Measurement.model_validate(self.body)
 
-    @property
+    @cached_property
     def key(self) -> Key:
+        """What the measurement is about."""
         return key_of(self.body)
 
 

@@ -7,9 +7,12 @@ The card's checker writes each number again with `field_text` and compares, so a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from uphold.core.records import Measurement
 
 NONE = "not measured"
+MINUS = "\N{MINUS SIGN}"
 
 METHODS = {
     "wilson": "Wilson",
@@ -19,23 +22,6 @@ METHODS = {
     "bootstrap-clustered": "clustered bootstrap",
 }
 """interval_method as `core.stats` names it -> as it is printed"""
-
-FIELDS = (
-    "value",
-    "n",
-    "n_asked",
-    "n_scored",
-    "unscored",
-    "interval",
-    "low",
-    "high",
-    "method",
-    "worst",
-    "best",
-    "worst_end",
-    "seeds",
-)
-"""what `field_text` can write of a measurement"""
 
 
 def number(value: float | None, unit: str = "share") -> str:
@@ -57,13 +43,14 @@ def count(n: int) -> str:
 
 def _steady(value: float, decimals: int) -> str:
     text = f"{value:.{decimals}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", MINUS)
 
 
 def _significant(value: float) -> str:
     if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}"
-    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+        return f"{int(value):,}".replace("-", MINUS)
+    text = f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return text.replace("-", MINUS)
 
 
 def span(interval: tuple[float, float] | None, unit: str) -> str:
@@ -94,27 +81,6 @@ def n_text(measurement: Measurement) -> str:
     return f"{count(measurement.n_scored)} of {count(measurement.n_asked)} scored"
 
 
-def field_text(measurement: Measurement, field: str) -> str:
-    """One field of a measurement as it is printed. Raises KeyError on a field that is not in FIELDS."""
-    m = measurement
-    if field in ("n_asked", "n_scored"):
-        return count(getattr(m, field))
-    texts = {
-        "value": lambda: number(m.value, m.unit),
-        "n": lambda: n_text(m),
-        "unscored": lambda: count(m.n_asked - m.n_scored),
-        "interval": lambda: span(m.interval, m.unit),
-        "low": lambda: number(m.interval[0] if m.interval else None, m.unit),
-        "high": lambda: number(m.interval[1] if m.interval else None, m.unit),
-        "method": lambda: method(m),
-        "worst": lambda: number(m.worst, m.unit),
-        "best": lambda: number(m.best, m.unit),
-        "worst_end": lambda: number(worst_end(m), m.unit),
-        "seeds": lambda: ", ".join(map(str, m.seeds)) or "none",
-    }
-    return texts[field]()
-
-
 def stamp(time: str) -> str:
     """A ledger time for people: '2026-01-02 03:04:05 UTC'."""
     return f"{time[:10]} {time[11:19]} UTC"
@@ -127,3 +93,26 @@ def one_line(measurement: Measurement) -> str:
     if m.interval is not None:
         about += f", {method(m)} {span(m.interval, m.unit)}"
     return f"{number(m.value, m.unit)} ({about})"
+
+
+_WRITERS: dict[str, Callable[[Measurement], str]] = {
+    "value": lambda m: number(m.value, m.unit),
+    "n": n_text,
+    "n_asked": lambda m: count(m.n_asked),
+    "n_scored": lambda m: count(m.n_scored),
+    "unscored": lambda m: count(m.n_asked - m.n_scored),
+    "interval": lambda m: span(m.interval, m.unit),
+    "method": method,
+    "worst": lambda m: number(m.worst, m.unit),
+    "best": lambda m: number(m.best, m.unit),
+    "worst_end": lambda m: number(worst_end(m), m.unit),
+    "seeds": lambda m: ", ".join(map(str, m.seeds)) or "none",
+    "one_line": one_line,
+}
+FIELDS = tuple(_WRITERS)
+"""what `field_text` can write of a measurement"""
+
+
+def field_text(measurement: Measurement, field: str) -> str:
+    """One field of a measurement as it is printed. Raises KeyError on a field that is not in FIELDS."""
+    return _WRITERS[field](measurement)

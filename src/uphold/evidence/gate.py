@@ -32,16 +32,27 @@ from uphold.evidence.verify import verify
 Verdict = Literal["pass", "fail", "insufficient evidence"]
 
 EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "insufficient evidence": 2}
+OPENINGS: dict[Verdict, str] = {"pass": "Met", "fail": "Not met", "insufficient evidence": "Not shown"}
 
 
 class Finding(Record):
-    """What the gate found about one rule. evidence: hash of the ledger entry judged; missing: what would be needed."""
+    """What the gate found about one rule.
+
+    asks: the policy's own words; found: what the evidence says to that; evidence: hash of the ledger entry judged; missing: what
+    would be needed.
+    """
 
     rule: str
     verdict: Verdict
-    reason: str
+    asks: str
+    found: str
     evidence: str | None = None
     missing: str | None = None
+
+    @property
+    def reason(self) -> str:
+        """'Met: what was asked. What was found.'"""
+        return f"{OPENINGS[self.verdict]}: {self.asks} {self.found}"
 
 
 class Decision(Record):
@@ -113,7 +124,8 @@ def _judge(rule: Rule, current: Mapping[Key, Entry], where: str) -> Finding:
         return Finding(
             rule=name,
             verdict="insufficient evidence",
-            reason=f"Not shown: {rule.reason} No measurement of {name} is in the ledger. {hint}",
+            asks=rule.reason,
+            found=f"No measurement of {name} is in the ledger. {hint}",
             missing=f"{where}{name}: not in the ledger. {hint}",
         )
     if len(found) > 1:
@@ -127,11 +139,11 @@ def _judge(rule: Rule, current: Mapping[Key, Entry], where: str) -> Finding:
         if _bound(rule, is_upper) is not None
     ]
     verdict, why = min(bounds, key=lambda found: ("fail", "insufficient evidence", "pass").index(found[0]))
-    opening = {"pass": "Met", "fail": "Not met", "insufficient evidence": "Not shown"}[verdict]
     return Finding(
         rule=name,
         verdict=verdict,
-        reason=f"{opening}: {rule.reason} {name} is {one_line(entry.measurement)}; {why}.",
+        asks=rule.reason,
+        found=f"{name} is {one_line(entry.measurement)}. {why}",
         evidence=entry.hash,
         missing=f"{name}: {why}" if verdict == "insufficient evidence" else None,
     )
@@ -178,52 +190,48 @@ def _check_possible(rule: Rule, m: Measurement, where: str) -> None:
             )
 
 
+OPEN: Verdict = "insufficient evidence"
+
+
 def _judge_bound(rule: Rule, m: Measurement, is_upper: bool) -> tuple[Verdict, str]:
-    """The verdict on one bound, and why, as the end of a sentence."""
-    bound = _bound(rule, is_upper)
-    assert bound is not None
-    limit = f"{'at most' if is_upper else 'at least'} {number(bound, m.unit)}"
+    """The verdict on one bound, and why, in a sentence."""
     if m.n_scored == 0:
-        return "insufficient evidence", f"none of {count(m.n_asked)} samples was scored"
+        return OPEN, f"None of {count(m.n_asked)} samples was scored."
     if m.n_asked < rule.min_n:
-        return (
-            "insufficient evidence",
-            f"{count(m.n_asked)} samples are too few: the policy asks for {count(rule.min_n)}",
-        )
+        return OPEN, f"{count(m.n_asked)} samples are too few: the policy asks for {count(rule.min_n)}."
     value, interval = _adverse(m, is_upper)
     if value is None:
-        return "insufficient evidence", f"{_unscored(m)} and the record does not say how bad they could be"
-    is_met = (lambda x: x <= bound) if is_upper else (lambda x: x >= bound)
+        return OPEN, f"{_unscored(m)}, and the record does not say how bad they could be."
+    return _hold(rule, m, is_upper, value, interval)
+
+
+def _hold(
+    rule: Rule, m: Measurement, is_upper: bool, value: float, interval: tuple[float, float] | None
+) -> tuple[Verdict, str]:
+    """As `_judge_bound`, of a value and an interval in which unscored samples already count as bad."""
+    bound = _bound(rule, is_upper)
+    assert bound is not None
+    limit = f"the limit of {'at most' if is_upper else 'at least'} {number(bound, m.unit)}"
+    counted = f" ({_unscored(m)}, counted as bad)" if m.n_scored < m.n_asked else ""
+
+    def is_met(x: float) -> bool:
+        return x <= bound if is_upper else x >= bound
+
     if not is_met(value):
-        shown = (
-            number(value, m.unit)
-            if value == m.value
-            else f"{number(value, m.unit)} with {_unscored(m)} and counted as bad"
-        )
-        return "fail", f"it must be {limit} and is {shown}"
-    if rule.judge == "worst_case" and interval is not None and not is_met(interval[0] if is_upper else interval[1]):
-        return "fail", f"it must be {limit} and its whole interval misses that"
+        return "fail", f"At {number(value, m.unit)}{counted} it misses {limit}."
+    good, bad = (0, 1) if is_upper else (1, 0)
+    if rule.judge == "worst_case" and interval is not None and not is_met(interval[good]):
+        return "fail", f"Its whole interval misses {limit}."
     if m.n_scored < rule.min_n:
-        return (
-            "insufficient evidence",
-            f"{_unscored(m)}, which leaves fewer than the {count(rule.min_n)} the policy asks for",
-        )
+        return OPEN, f"{_unscored(m)}: that leaves fewer than the {count(rule.min_n)} the policy asks for."
     if rule.judge == "point":
-        return "pass", f"it must be {limit}, judged by the value alone"
+        return "pass", f"The value{counted} is within {limit}."
     if interval is None:
-        return (
-            "insufficient evidence",
-            "it has no interval to judge by (`judge: point` in the policy would judge the value alone)",
-        )
-    end = interval[1] if is_upper else interval[0]
-    unscored = f", with {_unscored(m)} and counted as bad" if m.n_scored < m.n_asked else ""
-    if not is_met(end):
-        more = _samples_needed(m, value, bound, is_upper)
-        return (
-            "insufficient evidence",
-            f"it must be {limit}, and its interval reaches {number(end, m.unit)}{unscored}{more}",
-        )
-    return "pass", f"it must be {limit}, and even the bad end of its interval, {number(end, m.unit)}{unscored}, is"
+        return OPEN, "It has no interval to judge by; `judge: point` in the policy would judge the value alone."
+    end = f"At worst it is {number(interval[bad], m.unit)}{counted}"
+    if not is_met(interval[bad]):
+        return OPEN, f"{end}, beyond {limit}{_samples_needed(m, value, bound, is_upper)}."
+    return "pass", f"{end}, within {limit}."
 
 
 def _unscored(m: Measurement) -> str:

@@ -1,0 +1,150 @@
+"""How fast the evidence room is: appending, verifying, and building a card. Writes results/evidence.json.
+
+    python benchmarks/evidence.py
+
+Targets: verify 100,000 entries in under 5 s; a card of 10,000 measurements in under 2 s; append at least 5,000 entries a second with
+one fsync a batch of 100; eight writers killed at random 200 times lose nothing acknowledged; 1,000 single-bit flips all found and located.
+The measurements written are made up; only the times are results.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "evidence")]
+
+from synthetic_evidence import share  # noqa: E402
+
+from uphold.core import stats  # noqa: E402
+from uphold.core.files import write_json  # noqa: E402
+from uphold.core.measure import scalar  # noqa: E402
+from uphold.core.records import Measurement  # noqa: E402
+from uphold.evidence.card import write_card  # noqa: E402
+from uphold.evidence.format import one_line  # noqa: E402
+from uphold.evidence.ledger import Ledger, verify  # noqa: E402
+from uphold.evidence.verify import check, verify_run  # noqa: E402
+
+BATCH = 100
+REPEATS = 3
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def fill(folder: Path, n: int) -> float:
+    """Append n made-up measurements of three systems, by family and clause, in batches of BATCH; returns the seconds this took."""
+    ledger = Ledger(folder)
+    systems = ("base", "aligned", "guarded")
+    batches = [
+        [
+            share(
+                f"attack_success_rate.{systems[b % 3]}",
+                i,
+                200,
+                by={"family": f"f{i % 16}", "clause": f"c{b}.{i // 16}"},
+            )
+            for i in range(BATCH)
+        ]
+        for b in range(n // BATCH)
+    ]
+    return seconds(lambda: [ledger.append_measurements(f"stage{b}", batch) for b, batch in enumerate(batches)])
+
+
+def flips(folder: Path, n: int) -> int:
+    """Of n flipped bits, how many were found and located."""
+    content = (folder / "ledger.jsonl").read_bytes()
+    rng = random.Random(0)
+    found = 0
+    for _ in range(n):
+        bit = rng.randrange(8 * len(content))
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << (bit % 8)
+        result = check(io.BytesIO(damaged))
+        found += not result.ok and result.problems[0].entry == content.count(b"\n", 0, bit // 8)
+    return found
+
+
+def killed_writers(folder: Path, kills: int) -> dict[str, int]:
+    """Entries acknowledged by eight writers under random kills, and how many of those are gone."""
+    script = ROOT / "tests" / "evidence" / "writers.py"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([sys.executable, str(script), str(folder), str(kills), "1"], check=True, env=environment)
+    Ledger(folder).append(share("last", 1, 2))
+    kept = {entry.hash for entry in Ledger(folder).entries()}
+    acknowledged = (folder / "acks").read_text().split()
+    lost = sum(hash_ not in kept for hash_ in acknowledged)
+    return {"kills": kills, "acknowledged": len(acknowledged), "lost": lost, "problems": len(verify(folder).problems)}
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        append_s = fill(folder / "large", 100_000)
+        verify_s = [seconds(lambda: verify(folder / "large")) for _ in range(REPEATS)]
+        fill(folder / "card", 10_000)
+        write_card(folder / "card")
+        card_s = [seconds(lambda: write_card(folder / "card")) for _ in range(REPEATS)]
+        check_s = [seconds(lambda: verify_run(folder / "card")) for _ in range(REPEATS)]
+        fill(folder / "small", BATCH)
+        n_flips = 1000
+        n_found = flips(folder / "small", n_flips)
+        writers = killed_writers(folder / "writers", 200)
+    found = stats.clopper_pearson(n_found, n_flips)
+    lost = stats.clopper_pearson(writers["lost"], writers["acknowledged"])
+    measurements = [
+        scalar(
+            "append_entries_per_s",
+            100_000 / append_s,
+            100_000,
+            unit="entries/s",
+            note=f"one fsync per {BATCH}; >= 5,000",
+        ),
+        timing("verify_100000_entries_s", verify_s, "< 5 s"),
+        timing("card_10000_measurements_s", card_s, "< 2 s"),
+        timing("verify_run_10000_measurements_with_card_s", check_s, "the ledger, and every number on the card"),
+        scalar(
+            "flips_found_and_located", n_found / n_flips, n_flips, interval=found, unit="share", seeds=(0,), note="all"
+        ),
+        scalar(
+            "acknowledged_entries_lost",
+            writers["lost"] / writers["acknowledged"],
+            writers["acknowledged"],
+            interval=lost,
+            higher_is_better=False,
+            unit="share",
+            seeds=(1,),
+            note=f"eight writers, {writers['kills']} kills, {writers['problems']} problems in the ledger afterwards; none",
+        ),
+    ]
+    for m in measurements:
+        print(f"{m.metric} {one_line(m)}  required: {m.note}")
+    path = ROOT / "benchmarks" / "results" / "evidence.json"
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+    write_json(path, {"machine": machine, "command": "python benchmarks/evidence.py", "measurements": measurements})
+    print(f"written {path.relative_to(ROOT)}")
+
+
+def timing(metric: str, taken_s: list[float], required: str) -> Measurement:
+    """The median of a few timings, with their range as interval."""
+    spread = stats.Interval(min(taken_s), max(taken_s), "range", 1.0)
+    median = statistics.median(taken_s)
+    return scalar(metric, median, len(taken_s), interval=spread, higher_is_better=False, unit="s", note=required)
+
+
+if __name__ == "__main__":
+    main()

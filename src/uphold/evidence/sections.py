@@ -1,0 +1,314 @@
+"""What stands where on a card: the ledger's numbers put into tables and figures.
+
+Takes the ledger's entries and the saved `CardInputs`; gives one `Page`, which the HTML and the Markdown template print in the same
+order. Every number in it is a `Number` (a ledger entry) and stays one until the template prints it. Left out: wording and looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from uphold.evidence import figures
+from uphold.evidence.entry import Entry, Key, name_of
+from uphold.evidence.figures import Figure, Group
+from uphold.evidence.gate import Decision, decide
+from uphold.evidence.inputs import CardInputs, ClauseRow, Excerpt, Metric, Section
+from uphold.evidence.ledger import View
+from uphold.evidence.numbers import Number, Numbers
+
+Cells = tuple[Number | None, ...]
+
+
+@dataclass(frozen=True)
+class VerdictPanel:
+    """A recorded decision. is_stale: the measurements that count now no longer give it."""
+
+    entry: Entry
+    decision: Decision
+    is_stale: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    label: str
+    cells: Cells
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of numbers under named columns (label, what it means)."""
+
+    caption: str
+    columns: tuple[tuple[str, str], ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class ClauseLine:
+    """A clause and how it was tested; no cell filled means untested."""
+
+    clause: ClauseRow
+    cells: Cells
+
+    @property
+    def is_tested(self) -> bool:
+        return any(cell is not None and cell.m.n_scored for cell in self.cells)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One measurement that is not what it was on the card before. before or after None: new, or no longer measured."""
+
+    name: str
+    before: Number | None
+    after: Number | None
+
+
+@dataclass(frozen=True)
+class Changes:
+    since: Entry
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A line of provenance: a label and values; each value is text, or the field of a ledger entry."""
+
+    label: str
+    values: tuple[str, ...] = ()
+    numbers: tuple[Number, ...] = ()
+
+
+@dataclass
+class Page:
+    """Everything the templates print."""
+
+    inputs: CardInputs
+    card: Entry
+    verdicts: list[VerdictPanel]
+    headline: Table
+    paired: list[Number]
+    clauses: list[ClauseLine]
+    by_split: Table | None
+    by_family: Table | None
+    guard: tuple[Section, list[Row]] | None
+    more: list[tuple[Section, list[Row]]]
+    failures: list[tuple[Excerpt, str, str, bool]]
+    unscored: list[Number]
+    provenance: list[Fact]
+    changes: Changes | None
+    figures: dict[str, Figure]
+    numbers: list[Number]
+    superseded: list[Number]
+    others: list[Entry]
+
+    @property
+    def untested(self) -> list[ClauseLine]:
+        return [line for line in self.clauses if not line.is_tested]
+
+
+def build(inputs: CardInputs, entries: Sequence[Entry], card: Entry) -> Page:
+    """The page for the ledger as it stood at `card`, the entry that records it."""
+    entries = [entry for entry in entries if entry.seq <= card.seq]
+    view = _view(entries)
+    current = view.current()
+    numbers = Numbers(current)
+    changes = _changes(entries, card, current)
+    cited = [change.before for change in changes.changes if change.before] if changes else []
+    keys = tuple(system.key for system in inputs.systems)
+    families = _families(inputs, numbers, keys)
+    return Page(
+        inputs=inputs,
+        card=card,
+        verdicts=_verdicts(view, current),
+        headline=_by_system("Headline results", inputs, numbers, inputs.headlines),
+        paired=[n for n in numbers.all if n.m.unit == "difference" and not n.m.by],
+        clauses=_clauses(inputs, numbers),
+        by_split=_splits(inputs, numbers, keys),
+        by_family=_family_table(inputs, families),
+        guard=(inputs.guard, _rows(inputs.guard.metrics, numbers)) if inputs.guard else None,
+        more=[(section, _rows(section.metrics, numbers)) for section in inputs.more],
+        failures=[_excerpt(inputs, failure) for failure in inputs.failures],
+        unscored=[n for n in numbers.all if n.m.n_scored < n.m.n_asked],
+        provenance=_provenance(inputs, numbers),
+        changes=changes,
+        figures=_figures(inputs, numbers, families, keys),
+        numbers=numbers.all,
+        superseded=cited,
+        others=[entry for entry in entries if entry.kind != "measurement"],
+    )
+
+
+def _view(entries: Iterable[Entry]) -> View:
+    view = View()
+    for entry in entries:
+        view.add(entry)
+    return view
+
+
+def _verdicts(view: View, current: dict[Key, Entry]) -> list[VerdictPanel]:
+    found = []
+    for (kind, _), entry in view.named.items():
+        if kind == "decision":
+            decision = Decision.model_validate({k: v for k, v in entry.body.items() if k != "name"})
+            now = decide(decision.policy, current)
+            is_stale = (now.verdict, now.evidence) != (decision.verdict, decision.evidence)
+            found.append(VerdictPanel(entry, decision, is_stale))
+    return sorted(found, key=lambda panel: -panel.entry.seq)
+
+
+def _by_system(caption: str, inputs: CardInputs, numbers: Numbers, metrics: Sequence[Metric]) -> Table:
+    shown = [m for m in metrics if any(numbers.find(f"{m.metric}.{s.key}") for s in inputs.systems)]
+    rows = tuple(
+        Row(s.label, tuple(numbers.find(f"{m.metric}.{s.key}") for m in shown), s.about) for s in inputs.systems
+    )
+    return Table(caption, tuple((m.label, m.about) for m in shown), rows)
+
+
+def _splits(inputs: CardInputs, numbers: Numbers, keys: Sequence[str]) -> Table | None:
+    names = dict.fromkeys(
+        n.m.by["split"] for key in keys for n in numbers.slices(f"{inputs.family_metric}.{key}", ["split"])
+    )
+    rows = tuple(
+        Row(
+            _split_label(inputs, name),
+            tuple(numbers.find(f"{inputs.family_metric}.{key}", {"split": name}) for key in keys),
+        )
+        for name in names
+    )
+    return Table("Attack success by split", _columns(inputs), rows) if rows else None
+
+
+def _split_label(inputs: CardInputs, name: str) -> str:
+    return inputs.split_labels.get(name, name.replace("_", " ")) if name else ""
+
+
+def _columns(inputs: CardInputs) -> tuple[tuple[str, str], ...]:
+    return tuple((system.label, "") for system in inputs.systems)
+
+
+def _families(inputs: CardInputs, numbers: Numbers, keys: Sequence[str]) -> dict[str, dict[str, Cells]]:
+    """split -> family -> one number per system. Families recorded without a split stand under ''."""
+    found: dict[str, dict[str, list[Number | None]]] = {}
+    for j, key in enumerate(keys):
+        metric = f"{inputs.family_metric}.{key}"
+        for n in (*numbers.slices(metric, ["family", "split"]), *numbers.slices(metric, ["family"])):
+            row = found.setdefault(n.m.by.get("split", ""), {}).setdefault(n.m.by["family"], [None] * len(keys))
+            row[j] = n
+    with_split = {family for split, rows in found.items() if split for family in rows}
+    found[""] = {family: row for family, row in found.get("", {}).items() if family not in with_split}
+    order = [name for name in inputs.split_labels if name in found]
+    order += [name for name in found if name not in order]
+    return {name: {family: tuple(row) for family, row in found[name].items()} for name in order if found[name]}
+
+
+def _family_name(name: str) -> str:
+    """'role_play' as a reader would write it."""
+    text = name.replace("_", " ").replace("-", " ")
+    return text[:1].upper() + text[1:]
+
+
+def _family_table(inputs: CardInputs, families: dict[str, dict[str, Cells]]) -> Table | None:
+    rows = tuple(
+        Row(_family_name(family), cells, _split_label(inputs, split))
+        for split, members in families.items()
+        for family, cells in members.items()
+    )
+    return Table("Attack success by attack family", _columns(inputs), rows) if rows else None
+
+
+def _clauses(inputs: CardInputs, numbers: Numbers) -> list[ClauseLine]:
+    return [
+        ClauseLine(c, tuple(numbers.find(m.metric, {"clause": c.id}) for m in inputs.clause_metrics))
+        for c in inputs.clauses
+    ]
+
+
+def _rows(metrics: Sequence[Metric], numbers: Numbers) -> list[Row]:
+    return [Row(m.label, (numbers.find(m.metric),), m.about) for m in metrics]
+
+
+def _excerpt(inputs: CardInputs, failure: Excerpt) -> tuple[Excerpt, str, str, bool]:
+    """(failure, prompt and completion as shown, whether either was cut)."""
+    most = inputs.excerpt_chars
+    prompt, completion = failure.prompt, failure.completion or ""
+    is_cut = len(prompt) > most or len(completion) > most
+    return failure, prompt[:most], completion[:most], is_cut
+
+
+def _provenance(inputs: CardInputs, numbers: Numbers) -> list[Fact]:
+    facts = [Fact(label, (text,)) for label, text in inputs.provenance.items()]
+    subjects = sorted({(k, v) for n in numbers.all for k, v in n.m.subject.items() if k != "role"})
+    kinds = dict.fromkeys(k for k, _ in subjects)
+    facts += [Fact(f"Subject: {kind}", tuple(v for k, v in subjects if k == kind)) for kind in kinds]
+    facts.append(Fact("Data", tuple(sorted({n.m.data for n in numbers.all if n.m.data}))))
+    facts.append(Fact("Code", tuple(sorted({n.m.code for n in numbers.all if n.m.code}))))
+    by_seeds: dict[tuple[int, ...], Number] = {}
+    for n in numbers.all:
+        if n.m.seeds:
+            by_seeds.setdefault(n.m.seeds, n)
+    facts.append(Fact("Seeds", numbers=tuple(by_seeds[seeds] for seeds in sorted(by_seeds))))
+    return [fact for fact in facts if fact.values or fact.numbers]
+
+
+def _changes(entries: Sequence[Entry], card: Entry, current: dict[Key, Entry]) -> Changes | None:
+    """What differs from the state at the card entry before this one; None on a first card."""
+    earlier = [entry for entry in entries if entry.kind == "card" and entry.seq < card.seq]
+    if not earlier:
+        return None
+    before = _view(entry for entry in entries if entry.seq <= earlier[-1].seq).current()
+    keys = sorted({*before, *current})
+    changes = []
+    for key in keys:
+        old, new = before.get(key), current.get(key)
+        if old is None or new is None or _result(old) != _result(new):
+            changes.append(Change(name_of(key), Number(old) if old else None, Number(new) if new else None))
+    return Changes(earlier[-1], tuple(changes))
+
+
+def _result(entry: Entry) -> tuple[object, ...]:
+    m = entry.measurement
+    return m.value, m.n_asked, m.n_scored, m.interval
+
+
+def _figures(
+    inputs: CardInputs, numbers: Numbers, families: dict[str, dict[str, Cells]], keys: Sequence[str]
+) -> dict[str, Figure]:
+    """The figures there is anything to draw in, by name."""
+    labels = [system.label for system in inputs.systems]
+    found: dict[str, Figure] = {}
+    groups = []
+    for split, members in families.items():
+        rows = [(_family_name(family), cells) for family, cells in members.items()]
+        total = tuple(numbers.find(f"{inputs.family_metric}.{key}", {"split": split}) for key in keys)
+        if split and any(total):
+            rows.insert(0, ("The whole split", total))
+        groups.append(Group(_split_label(inputs, split), tuple(rows)))
+    if _any(cells for group in groups for _, cells in group.rows):
+        about = (
+            "One row per attack family, one marker per system; whiskers are the intervals listed in the table below."
+        )
+        axis = "attacks that succeeded, per cent (lower is better)"
+        found["attack-success"] = figures.intervals(
+            "attack-success", "Attack success by family", about, groups, labels, axis
+        )
+    rest = [m for m in inputs.headlines if m.metric != inputs.family_metric]
+    metrics = [(m.label, tuple(numbers.find(f"{m.metric}.{key}") for key in keys)) for m in rest]
+    metrics = [(label, cells) for label, cells in metrics if all(n is None or n.m.unit == "share" for n in cells)]
+    if _any(cells for _, cells in metrics):
+        names = " and ".join(label.lower() for label, _ in metrics)
+        title = names[:1].upper() + names[1:]
+        about = (
+            "One panel per metric, one row per system; whiskers are intervals; the dashed line is the baseline's value."
+        )
+        found["benign-behaviour"] = figures.panels("benign-behaviour", title, about, metrics, labels)
+    if inputs.curves:
+        about = "One panel per quantity logged while training; the horizontal axis is the optimiser's step."
+        found["training"] = figures.curves("training", "Training", about, inputs.curves)
+    return found
+
+
+def _any(rows: Iterable[Cells]) -> bool:
+    return any(n is not None and n.value is not None for cells in rows for n in cells)
