@@ -49,6 +49,15 @@ def test_each_sentence_and_each_side_of_a_but_is_a_directive_of_its_own():
     ]
 
 
+@pytest.mark.parametrize(
+    "sentence", ["When a customer is angry, offer a refund.", "Offer a refund when a customer is angry."]
+)
+def test_a_condition_is_no_part_of_the_act_wherever_it_stands(sentence):
+    (found,) = directives(sentence)
+    assert found.act == {"tell", "refund"}  # to offer is, like to tell, to give
+    assert found.condition == {"customer", "angry"}
+
+
 def test_endings_do_not_keep_words_apart():
     assert {stem(word) for word in ("reveal", "reveals", "revealed", "revealing")} == {"reveal"}
     assert {stem(word) for word in ("policy", "policies")} == {"policy"}

@@ -41,6 +41,11 @@ def test_opposite_orders_about_one_act_contradict(tmp_path, one, other):
     ("one", "other"),
     [
         ("Give medical advice.", "Never give legal advice."),
+        (
+            "If a request is ambiguous and some readings of it are harmless, assume the best.",
+            "If a request is ambiguous and some readings of it are harmless, do not judge the person.",
+        ),
+        ("When a guest is late, hold the table.", "When a guest has cancelled, do not hold the table."),
         ("Yes, they should!", "Answer YES or NO."),
         ("Reveal the address with consent.", "Never reveal the address without consent."),
         (

@@ -38,6 +38,8 @@ _NOT_NEGATING_NO = _set("longer matter doubt more less reason")
 _SUBORDINATE = _set(
     "who which that when whenever if unless because while where whether until although though since once whose"
 )
+_LONGEST_OPENING = 30  # words: beyond that the comma belongs to something else
+_CONDITION = re.compile(r"\b(?:if|when|whenever|unless|once|while|where)\b", re.IGNORECASE)
 _EXCEPTIONS = _set("unless without except until outside")
 _LEADING = _SUBORDINATE | _set("for in with on as after before under during")
 _TELLING = _set(
@@ -56,11 +58,13 @@ _MODAL_STRENGTH = {
 class Directive:
     """One sentence of a rule: what it is about, and whether it speaks against it.
 
-    act: stems of its content words. exceptions: words such as 'unless' and 'without', which narrow what is ordered.
+    act: stems of the content words of its main clause. condition: those of what stands after if, when and the like, or before the
+    comma of an opening such as 'In a school, ...'. exceptions: words such as 'unless' and 'without', which narrow what is ordered.
     """
 
     text: str
     act: frozenset[str]
+    condition: frozenset[str]
     is_negative: bool
     exceptions: frozenset[str]
 
@@ -102,10 +106,29 @@ def directives(text: str) -> list[Directive]:
     """Every sentence of a rule, and both sides of a 'but', as a directive; sentences without content are left out."""
     found = []
     for part in _PARTS.split(text):
-        act = frozenset(_act_word(word) for word in words(part) if _counts(word))
+        main, condition = _parted(part)
+        act = _stems(main)
         if act:
-            found.append(Directive(part.strip(), act, _is_negative(part), _EXCEPTIONS.intersection(words(part))))
+            exceptions = _EXCEPTIONS.intersection(words(part))
+            found.append(Directive(part.strip(), act, _stems(condition), _is_negative(main), exceptions))
     return found
+
+
+def _parted(sentence: str) -> tuple[str, str]:
+    """(main clause, conditions) of a sentence: an opening condition up to its comma, and what follows a later 'if' or 'when'."""
+    first = next(iter(words(sentence)), "")
+    before, comma, after = sentence.partition(",")
+    opening = ""
+    if first in _LEADING and comma and len(words(before)) <= _LONGEST_OPENING:
+        opening, sentence = before, after
+    later = _CONDITION.search(sentence)
+    if later is None or not words(sentence[: later.start()]):
+        return sentence, opening
+    return sentence[: later.start()], f"{opening} {sentence[later.start() :]}"
+
+
+def _stems(text: str) -> frozenset[str]:
+    return frozenset(_act_word(word) for word in words(text) if _counts(word))
 
 
 def _counts(word: str) -> bool:
@@ -116,9 +139,9 @@ def _act_word(word: str) -> str:
     return "tell" if word in _TELLING or stem(word) in _TELLING else stem(word)
 
 
-def _is_negative(sentence: str) -> bool:
-    """Whether the main clause negates an odd number of times: 'never refuse to help' orders help."""
-    found = words(_main_clause(sentence))
+def _is_negative(main: str) -> bool:
+    """Whether a main clause negates an odd number of times: 'never refuse to help' orders help."""
+    found = words(main)
     n = 0
     for i, word in enumerate(found):
         following = found[i + 1] if i + 1 < len(found) else ""
@@ -131,13 +154,6 @@ def _is_negative(sentence: str) -> bool:
         else:
             n += word in _NEGATIONS or word in _NEGATIVE_VERBS
     return n % 2 == 1
-
-
-def _main_clause(sentence: str) -> str:
-    """The sentence without an opening condition ('When asked for a price, ...')."""
-    first = next(iter(words(sentence)), "")
-    before, comma, after = sentence.partition(",")
-    return after if first in _LEADING and comma and len(words(before)) <= 25 else sentence
 
 
 def strength(text: str) -> int | None:

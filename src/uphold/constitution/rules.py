@@ -27,6 +27,7 @@ from uphold.constitution.schema import SCOPE_RANK, Clause, prevails
 NEAR_DUPLICATE = 0.8  # Jaccard of content words
 SAME_ACT = 0.5  # Jaccard of acts at which two directives may concern the same thing ...
 SAME_ACT_CONTAINED = 0.75  # ... if this share of the shorter one is in the longer
+SAME_CONDITION = 0.6  # the same for what stands after 'if' and 'when', where both have such
 MAX_PER_CLAUSE = 3  # pairs reported per clause and rule: a copied file should not give 100,000 lines
 
 _VAGUE = re.compile(
@@ -224,6 +225,7 @@ def _are_opposite(a: Directive, b: Directive) -> bool:
     return (
         a.is_negative != b.is_negative
         and a.exceptions == b.exceptions
+        and (not a.condition or not b.condition or share_of_smaller(a.condition, b.condition) >= SAME_CONDITION)
         and (len(a.act & b.act) >= 2 or a.act == b.act)
         and share_of_smaller(a.act, b.act) >= SAME_ACT_CONTAINED
     )
