@@ -93,6 +93,9 @@ def test_a_change_for_people_names_what_went_and_what_came():
     ]
 
 
+MODEL = "0123456789abcdef"
+
+
 def run_of(folder: Path, constitution: Constitution) -> Path:
     """A run whose stages depend on one clause, on all, on another stage, and on nothing of the constitution."""
     with RunStore.open(folder) as store:
@@ -106,6 +109,14 @@ def run_of(folder: Path, constitution: Constitution) -> Path:
         store.stage("guard", {"data": data.key[:12]}, make)
         store.stage("principles", {"all": constitution.digest}, make)
         store.stage("base", {"model": "clerk"}, make)
+
+        def train(work: Path) -> dict[str, str]:
+            (work / "weights").write_text("w" + data.key)
+            return {"identity": MODEL}
+
+        store.stage("train", {"data": data.key}, train)
+        store.stage("attack", {"system": MODEL}, make)
+        store.stage("prompts", {"forbidden": {"acid": "acid"}}, make)
     lines = [
         {"kind": "measurement", "stage": "guard", "body": {"metric": "tpr", "by": {}, "subject": {}}, "hash": "1"},
         {
@@ -138,13 +149,29 @@ def test_a_change_makes_stale_what_depends_on_it_and_nothing_else(tmp_path):
     run = run_of(tmp_path / "run", before)
     found = stale(run, before, diff(before, book({**ACID, "priority": 9}, BRIEF)))
     assert [(x.kind, x.name.rpartition("-")[0] or x.name, x.clauses) for x in found] == [
+        ("stage", "attack", ("acid",)),  # it was given the model that `train` says it made
         ("stage", "data", ("acid",)),
         ("stage", "guard", ("acid",)),
         ("stage", "principles", ("acid",)),
+        ("stage", "train", ("acid",)),
         ("measurement", "tpr", ("acid",)),
         ("measurement", "asr (clause=acid)", ("acid",)),
     ]
-    assert found[1].through == found[0].name
+    by_name = {x.name.partition("-")[0]: x for x in found}
+    assert by_name["guard"].through == by_name["data"].name
+    assert by_name["attack"].through == by_name["train"].name
+    assert by_name["data"].through is None
+
+
+def test_prompts_that_depend_on_what_is_forbidden_are_stale_only_when_that_changes(tmp_path):
+    before = book(ACID, BRIEF)
+    run = run_of(tmp_path / "run", before)
+    allowed, dearer = book({**ACID, "modality": "may"}, BRIEF), book({**ACID, "priority": 9}, BRIEF)
+    more = book(ACID, BRIEF, {**ACID, "id": "gas", "category": "gas", "text": "Keep gas out."})
+    stale_stages = [
+        {x.name.partition("-")[0] for x in stale(run, before, diff(before, after))} for after in (allowed, dearer, more)
+    ]
+    assert ["prompts" in names for names in stale_stages] == [True, False, True]
 
 
 def test_a_change_of_another_clause_leaves_the_data_of_this_one_alone(tmp_path):
@@ -185,6 +212,6 @@ def test_a_damaged_record_is_named(tmp_path):
     before = book(ACID, BRIEF)
     run = run_of(tmp_path / "run", before)
     path = sorted(run.glob("stages/*/stage.json"))[0]
-    path.write_text("{}")
+    path.write_text("{}", encoding="utf-8")
     with pytest.raises(StoreError, match=f"{path}: the stage's record is missing or damaged"):
         stale(run, before, [])

@@ -41,12 +41,14 @@ class Detail(Record):
 
 
 class Change(Record):
-    """What happened to one clause. `was`: its id before, when renamed. Digests are None where the clause did not exist."""
+    """What happened to one clause. was: its id before, when renamed. is_ruling: whether it changes which categories are forbidden, or
+    under which id. Digests are None where the clause did not exist."""
 
     clause: str
     kinds: tuple[Kind, ...]
     details: tuple[Detail, ...] = ()
     was: str | None = None
+    is_ruling: bool = False
     digest_before: str | None = None
     digest_after: str | None = None
 
@@ -61,12 +63,13 @@ def diff(before: Constitution, after: Constitution) -> list[Change]:
     for clause in after.clauses:
         former = old.get(clause.id) or renamed.get(clause.id)
         if former is None:
-            changes.append(Change(clause=clause.id, kinds=("added",), digest_after=clause.digest))
+            is_ruling = clause.category is not None
+            changes.append(Change(clause=clause.id, kinds=("added",), is_ruling=is_ruling, digest_after=clause.digest))
         elif former.digest != clause.digest:
             changes.append(_compared(former, clause))
     left = {clause.id for clause in renamed.values()}
     changes += [
-        Change(clause=clause.id, kinds=("removed",), digest_before=clause.digest)
+        Change(clause=clause.id, kinds=("removed",), is_ruling=clause.category is not None, digest_before=clause.digest)
         for clause in gone
         if clause.id not in left
     ]
@@ -125,9 +128,14 @@ def _compared(old: Clause, new: Clause) -> Change:
         kinds=tuple(kinds),
         details=tuple(details),
         was=old.id if old.id != new.id else None,
+        is_ruling=_ruling(old) != _ruling(new),
         digest_before=old.digest,
         digest_after=new.digest,
     )
+
+
+def _ruling(clause: Clause) -> tuple[object, ...]:
+    return () if clause.category is None else (clause.id, clause.category, clause.forbids)
 
 
 def _details(old: Clause, new: Clause) -> Iterator[Detail]:

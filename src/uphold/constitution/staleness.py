@@ -1,14 +1,15 @@
 """Which finished work of a run a change of its constitution makes stale.
 
 Reads the run folder without locking or changing it: the inputs that each `stages/*/stage.json` recorded, and the measurements in
-`ledger.jsonl`. A stage depends on a clause when its inputs hold the clause's digest, on all clauses when they hold the
-constitution's, and on another stage when they hold that stage's key; a measurement depends on its stage, and on what its subject or
-its slice names.
+`ledger.jsonl`. A stage depends on a clause when its inputs hold the clause's digest, on what the clause rules when they hold its
+category and id, on all clauses when they hold the constitution's digest, and on another stage when they hold its key, the hash of one of
+its files or a hash from its summary. A measurement depends on its stage, and on what its subject or its slice names.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from uphold.core.files import read_json, read_text
 from uphold.core.records import Record, canonical_json
 
 _SHORT = 12  # hex digits of a stage's key in the name of its folder
+_HASH = re.compile(r"[0-9a-f]{16,}")
 
 
 class Stale(Record):
@@ -34,10 +36,13 @@ class Stale(Record):
 
 @dataclass(frozen=True)
 class _Stage:
+    """texts: every text of its inputs. produced: what later inputs may name it by."""
+
     name: str
     folder: str
     key: str
     texts: frozenset[str]
+    produced: frozenset[str]
 
 
 def stale(run: str | Path, before: Constitution, changes: Sequence[Change]) -> list[Stale]:
@@ -76,9 +81,11 @@ def _stages(run: Path) -> Iterator[_Stage]:
     for path in sorted(folder.glob("*/stage.json")):
         try:
             manifest = read_json(path)
-            inputs = manifest["inputs"]
-            yield _Stage(manifest["stage"], path.parent.name, manifest["key"], frozenset(_texts(inputs)))
-        except (DataError, KeyError, TypeError) as error:
+            key, name = manifest["key"], path.parent.name
+            hashes = {text for text in _texts(manifest["summary"]) if _HASH.fullmatch(text)}
+            produced = frozenset({key, key[:_SHORT], name, *manifest["files"].values(), *hashes})
+            yield _Stage(manifest["stage"], name, key, frozenset(_texts(manifest["inputs"])), produced)
+        except (DataError, KeyError, TypeError, AttributeError) as error:
             mend = f"Delete {path.parent} and run the same command again."
             raise StoreError(f"{path}: the stage's record is missing or damaged. {mend}") from error
 
@@ -98,12 +105,19 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _concerned(texts: frozenset[str], before: Constitution, changes: Sequence[Change]) -> set[str]:
     """Ids of the changed clauses that work with these inputs depends on."""
+    forbidding = [clause for clause in before.clauses if clause.forbids]
     on_all = before.digest in texts or all(clause.digest in texts for clause in before.clauses)
-    forbidding = [clause.digest for clause in before.clauses if clause.forbids]
-    on_forbidding = bool(forbidding) and all(digest in texts for digest in forbidding)
+    on_forbidding = bool(forbidding) and all(clause.digest in texts for clause in forbidding)
+    on_rulings = bool(forbidding) and all({clause.category, clause.id} <= texts for clause in forbidding)
+    by_id = {clause.id: clause for clause in before.clauses}
     found = set()
     for change in changes:
-        if on_all or (change.digest_before is None and on_forbidding) or change.digest_before in texts:
+        old = by_id.get(change.was or change.clause)
+        if old is None:
+            is_concerned = on_forbidding or (on_rulings and change.is_ruling)
+        else:
+            is_concerned = old.digest in texts or (change.is_ruling and {old.category, old.id} <= texts)
+        if on_all or is_concerned:
             found.add(change.clause)
     return found
 
@@ -115,7 +129,7 @@ def _spread(stages: Sequence[_Stage], reasons: dict[str, tuple[set[str], str | N
     while rest:
         key = rest.pop(0)
         for stage in stages:
-            if key in stage.texts or key[:_SHORT] in stage.texts or by_key[key].folder in stage.texts:
+            if stage.texts & by_key[key].produced:
                 known = reasons.get(stage.key, (set(), None))
                 new = known[0] | reasons[key][0]
                 if new != known[0]:
