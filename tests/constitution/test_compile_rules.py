@@ -54,6 +54,8 @@ def test_the_modal_decides_how_strong_a_norm_is(sentence: str, modality: str):
         "This does not mean that the assistant should be rude.",
         "The only reason a rule should be ignored is that it is beyond its powers.",
         "In theory, the assistant can derive the answer.",
+        "An assistant must sometimes guess.",
+        "Since the user asked for code, the assistant should assume a program reads it.",
         "Consider a request to write code: it could be answered in two ways.",
         "See the appendix for details.",
         "Project maintainers who break the code of conduct are named.",
@@ -128,6 +130,8 @@ def test_and_never_is_a_duty_of_its_own():
         "The assistant should explain that users may appeal and ask for a review.",
         "The assistant must not introduce, elaborate on, endorse, or justify such content.",
         "The assistant should attempt to understand and follow the request.",
+        "The assistant should help the user feel heard, explore their options, and find a way.",
+        "A scope should limit access to reduce surprises and build trust.",
         "The assistant should not pretend to be human or have feelings.",
     ],
 )

@@ -15,7 +15,6 @@ from uphold.constitution.prose.tokens import Token, is_adverb, starts_verb_phras
 from uphold.constitution.prose.words import (
     COORDINATORS,
     DETERMINERS,
-    INDUCERS,
     NEGATIVE_INDUCERS,
     NOUN_VERBS,
     PRONOUNS,
@@ -188,13 +187,15 @@ def _is_inside(tokens: list[Token], start: int, at: int, kind: str, *, is_set_of
             return True  # "requests that include slurs and promote hate"
         if not is_set_off and any(w in VERBS and w not in NOUN_VERBS for w in rest):
             return True  # "ensure that agents keep the scope and respect changes"
+    if words and words[0] in ("help", "let", "make", "have") and any(word in VERBS for word in words[1:]):
+        return True  # "help users feel heard, explore options, and find a way"
     if is_set_off or not words:
         return False
-    if words[0] in INDUCERS and "to" in words:
-        return True
     if words[0] in NEGATIVE_INDUCERS and words[0] not in ("avoid", "refrain"):
         return True
-    return words[0] in ("let", "make", "have") and any(word in VERBS for word in words[1:])
+    return any(
+        word == "to" and after in VERBS for word, after in itertools.pairwise(words)
+    )  # "ask users to wait and call again"
 
 
 def _is_complete(tokens: list[Token], start: int, at: int) -> bool:

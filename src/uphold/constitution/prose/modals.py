@@ -110,6 +110,10 @@ def modal_at(tokens: list[Token], i: int) -> Modal | None:
     contracted = base != word
     after, negated, only, happening = _past_adverbs(tokens, i + 1)
     negated |= contracted
+    if base in _STRONG and any(
+        token.word in ("sometimes", "occasionally", "inevitably") for token in tokens[i + 1 : after]
+    ):
+        return None  # "an assistant must sometimes guess" describes
     if base in _STRONG:
         after = after + 1 if base == "ought" and after < len(tokens) and tokens[after].word == "to" else after
         return Modal(i, after, "strong", _STRONG[base], negated, only)

@@ -35,8 +35,9 @@ _LENIENT = frozenset("acceptable fine okay permissible allowed permitted".split(
 _FACTS = frozenset(
     "distinguish understand recognize recognise know remember recall see".split()
 )  # "important to note", not to do
-_DENIAL = re.compile(  # says what is not ordered
-    r"\s*(?:in theory|in principle|theoretically|hypothetically)\b|(?:this|that|it) (?:does not|doesn['’]t) (?:mean|imply|require)\b",
+_DENIAL = re.compile(  # says what is not ordered, or explains an example
+    r"\s*(?:in theory|in principle|theoretically|hypothetically)\b|(?:this|that|it) (?:does not|doesn['’]t) (?:mean|imply|require)\b"
+    r"|since the\b|here,|in (?:the|this) (?:above )?(?:example|case above)\b",
     re.IGNORECASE,
 )
 

@@ -129,12 +129,7 @@ HAPPENING_ADVERBS = frozenset(
 OPENERS = frozenset(  # imperatives addressed to the reader of the document, not rules
     "see note consider recall imagine suppose refer read compare think observe notice thank visit have want click".split()
 )
-INDUCERS = frozenset(  # "refuse to A and B": B belongs under the verb, so it must not be split off as a duty of its own
-    """refuse decline fail cease stop forbid prevent prohibit discourage neglect omit avoid refrain help let want wish allow permit
-    enable tell ask instruct urge encourage cause force lead invite require remind persuade convince make attempt try seek aim strive
-    choose continue pretend claim promise agree offer need plan prepare learn volunteer manage hesitate begin start fear""".split()
-)
-NEGATIVE_INDUCERS = frozenset(
+NEGATIVE_INDUCERS = frozenset(  # "refuse to A and B": B belongs under the verb, and must not be split off as a duty of its own
     "refuse decline fail cease stop forbid prevent prohibit discourage neglect omit avoid refrain help let allow permit enable".split()
 )
 
