@@ -32,7 +32,7 @@ from uphold.core.files import write_json  # noqa: E402
 from uphold.core.measure import scalar  # noqa: E402
 from uphold.core.records import Measurement  # noqa: E402
 from uphold.evidence.card import write_card  # noqa: E402
-from uphold.evidence.format import one_line  # noqa: E402
+from uphold.evidence.format import describe  # noqa: E402
 from uphold.evidence.ledger import Ledger, verify  # noqa: E402
 from uphold.evidence.verify import check, verify_run  # noqa: E402
 
@@ -132,7 +132,7 @@ def main() -> None:
         ),
     ]
     for m in measurements:
-        print(f"{m.metric} {one_line(m)}  required: {m.note}")
+        print(f"{m.metric} {describe(m)}  required: {m.note}")
     path = ROOT / "benchmarks" / "results" / "evidence.json"
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
     write_json(path, {"machine": machine, "command": "python benchmarks/evidence.py", "measurements": measurements})

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from synthetic_evidence import share
 
 from uphold.core.measure import scalar
-from uphold.evidence.format import FIELDS, field_text, number, one_line
+from uphold.evidence.format import FIELDS, describe, field_text, number
 
 
 @pytest.mark.parametrize(
@@ -35,10 +35,10 @@ def test_a_number_is_written_with_its_unit(value: float | None, unit: str, text:
 
 
 def test_one_line_says_n_and_the_interval_with_its_method() -> None:
-    assert one_line(share("m", 188, 200)) == "94.0% (n=200, 95% Wilson 89.8% to 96.5%)"
-    assert one_line(share("m", 9, 10, unscored=2)) == "90.0% (n=10 of 12 scored, 95% Wilson 59.6% to 98.2%)"
-    assert one_line(scalar("wall_s", 212.0, 1, unit="s")) == "212 s (n=1)"
-    assert one_line(share("m", 0, 0, unscored=4)) == "not measured (n=0 of 4 scored)"
+    assert describe(share("m", 188, 200)) == "94.0% (n=200, 95% Wilson 89.8% to 96.5%)"
+    assert describe(share("m", 9, 10, unscored=2)) == "90.0% (n=10 of 12 scored, 95% Wilson 59.6% to 98.2%)"
+    assert describe(scalar("wall_s", 212.0, 1, unit="s")) == "212 s (n=1)"
+    assert describe(share("m", 0, 0, unscored=4)) == "not measured (n=0 of 4 scored)"
 
 
 def test_every_field_can_be_written_of_a_measurement_with_nothing_in_it() -> None:

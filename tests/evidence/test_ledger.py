@@ -49,6 +49,32 @@ def test_appending_what_is_already_there_adds_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "ledger.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize("kept", range(0, 5 * 700, 97))
+def test_a_run_killed_in_the_middle_of_a_write_ends_with_the_same_numbers_when_repeated(
+    tmp_path: Path, kept: int
+) -> None:
+    old, new = [share(f"m{i}", 1, 10) for i in range(4)], [share(f"m{i}", i, 10) for i in range(3)]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for run in (whole, killed):
+        Ledger(run).append_measurements("attack", old)
+    acknowledged = (killed / "chain-head.json").read_bytes()
+    start = (killed / "ledger.jsonl").stat().st_size
+    for run in (whole, killed):
+        Ledger(run).append_measurements("attack", new)  # two changed, one as before, one retired
+
+    written = (killed / "ledger.jsonl").read_bytes()
+    (killed / "ledger.jsonl").write_bytes(written[: start + kept])  # what had reached the disk
+    if start + kept < len(written):
+        (killed / "chain-head.json").write_bytes(acknowledged)  # and was not acknowledged yet
+    Ledger(killed).append_measurements("attack", new)
+
+    def numbers(run: Path) -> list[Measurement]:
+        return sorted((entry.measurement for entry in Ledger(run).current().values()), key=lambda m: m.metric)
+
+    assert numbers(killed) == numbers(whole) == new
+    assert verify(killed).ok
+
+
 def test_a_changed_measurement_supersedes_the_old_one_with_the_same_metric_slice_and_role(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     old = ledger.append_measurements("attack", [share("asr", 9, 10, subject={"model": "aaa", "role": "base"})])

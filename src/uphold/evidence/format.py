@@ -16,10 +16,12 @@ MINUS = "\N{MINUS SIGN}"
 
 METHODS = {
     "wilson": "Wilson",
-    "wilson-by-group": "Wilson by group",
+    "wilson-clustered": "clustered Wilson",
     "clopper-pearson": "Clopper-Pearson",
     "newcombe-paired": "Newcombe paired",
+    "newcombe-paired-clustered": "clustered Newcombe paired",
     "bootstrap-clustered": "clustered bootstrap",
+    "bootstrap-by-class": "bootstrap by class",
 }
 """interval_method as `core.stats` names it -> as it is printed"""
 
@@ -86,7 +88,7 @@ def stamp(time: str) -> str:
     return f"{time[:10]} {time[11:19]} UTC"
 
 
-def one_line(measurement: Measurement) -> str:
+def describe(measurement: Measurement) -> str:
     """'94.0% (n=200, 95% Wilson 90.0% to 97.0%)': the value and what it takes to trust it."""
     m = measurement
     about = f"n={n_text(m)}"
@@ -107,7 +109,7 @@ _WRITERS: dict[str, Callable[[Measurement], str]] = {
     "best": lambda m: number(m.best, m.unit),
     "worst_end": lambda m: number(worst_end(m), m.unit),
     "seeds": lambda m: ", ".join(map(str, m.seeds)) or "none",
-    "one_line": one_line,
+    "one_line": describe,
 }
 FIELDS = tuple(_WRITERS)
 """what `field_text` can write of a measurement"""

@@ -24,7 +24,7 @@ from uphold.core.config import Located
 from uphold.core.errors import ConfigError, did_you_mean
 from uphold.core.records import Measurement, Record
 from uphold.evidence.entry import Entry, Key, name_of
-from uphold.evidence.format import count, number, one_line
+from uphold.evidence.format import count, describe, number
 from uphold.evidence.ledger import Ledger
 from uphold.evidence.policy import Policy, Rule, load_policy
 from uphold.evidence.verify import verify
@@ -143,7 +143,7 @@ def _judge(rule: Rule, current: Mapping[Key, Entry], where: str) -> Finding:
         rule=name,
         verdict=verdict,
         asks=rule.reason,
-        found=f"{name} is {one_line(entry.measurement)}. {why}",
+        found=f"{name} is {describe(entry.measurement)}. {why}",
         evidence=entry.hash,
         missing=f"{name}: {why}" if verdict == "insufficient evidence" else None,
     )

@@ -60,7 +60,7 @@ class Curve(Record):
 
 
 class Excerpt(Record):
-    """A failure, shown as it happened. system: a System key; completion None: the reply is withheld."""
+    """A failure, shown as it happened. system: a System key; completion None: the reply is withheld. note: what went wrong."""
 
     system: str
     prompt: str

@@ -81,6 +81,20 @@ class Fact:
     numbers: tuple[Number, ...] = ()
 
 
+@dataclass(frozen=True)
+class Failure:
+    """An excerpt as it is shown. system: its label; prompt, completion: shortened; completion None: withheld."""
+
+    excerpt: Excerpt
+    system: str
+    prompt: str
+    completion: str | None
+
+    @property
+    def is_shortened(self) -> bool:
+        return self.prompt != self.excerpt.prompt or self.completion != self.excerpt.completion
+
+
 @dataclass
 class Page:
     """Everything the templates print."""
@@ -95,7 +109,7 @@ class Page:
     by_family: Table | None
     guard: tuple[Section, list[Row]] | None
     more: list[tuple[Section, list[Row]]]
-    failures: list[tuple[Excerpt, str, str, bool]]
+    failures: list[Failure]
     unscored: list[Number]
     provenance: list[Fact]
     changes: Changes | None
@@ -130,7 +144,7 @@ def build(inputs: CardInputs, entries: Sequence[Entry], card: Entry) -> Page:
         by_family=_family_table(inputs, families),
         guard=(inputs.guard, _rows(inputs.guard.metrics, numbers)) if inputs.guard else None,
         more=[(section, _rows(section.metrics, numbers)) for section in inputs.more],
-        failures=[_excerpt(inputs, failure) for failure in inputs.failures],
+        failures=[_failure(inputs, excerpt) for excerpt in inputs.failures],
         unscored=[n for n in numbers.all if n.m.n_scored < n.m.n_asked],
         provenance=_provenance(inputs, numbers),
         changes=changes,
@@ -230,12 +244,14 @@ def _rows(metrics: Sequence[Metric], numbers: Numbers) -> list[Row]:
     return [Row(m.label, (numbers.find(m.metric),), m.about) for m in metrics]
 
 
-def _excerpt(inputs: CardInputs, failure: Excerpt) -> tuple[Excerpt, str, str, bool]:
-    """(failure, prompt and completion as shown, whether either was cut)."""
-    most = inputs.excerpt_chars
-    prompt, completion = failure.prompt, failure.completion or ""
-    is_cut = len(prompt) > most or len(completion) > most
-    return failure, prompt[:most], completion[:most], is_cut
+def _failure(inputs: CardInputs, excerpt: Excerpt) -> Failure:
+    label = next((system.label for system in inputs.systems if system.key == excerpt.system), excerpt.system)
+    completion = None if excerpt.completion is None else _shortened(excerpt.completion, inputs.excerpt_chars)
+    return Failure(excerpt, label, _shortened(excerpt.prompt, inputs.excerpt_chars), completion)
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _provenance(inputs: CardInputs, numbers: Numbers) -> list[Fact]:
