@@ -218,7 +218,7 @@ def test_excerpts_are_escaped_shortened_and_may_be_withheld(made: Path) -> None:
     assert "<script" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
     assert "<b>slowly" not in html
-    assert "an attack that succeeded (shortened)" in html
+    assert "An attack that succeeded. Clause <code>no-mixing</code>. Split: held out. Shortened." in html
     assert "<h3>Aligned + guard: past tense</h3>" in html
     assert "withheld" in html
     longest = max(re.findall(r"<blockquote>(.*?)</blockquote>", html, re.DOTALL), key=len)
