@@ -55,3 +55,13 @@ def test_examples_are_varied_in_length_and_register():
     assert sum(line[0].islower() for line in lines) >= 50  # typed in a hurry
     openings = [" ".join(line.split()[:2]).casefold() for line in lines]
     assert max(openings.count(o) for o in set(openings)) <= len(lines) * 0.15
+
+
+def test_form_does_not_give_the_label_away():
+    """Questions, hurried lower case and length are spread alike, so that a guard cannot learn them in place of the subject."""
+    clauses = Constitution.load("assistant").forbidden_categories().values()
+    harmful = [line for c in clauses for line in c.harmful]
+    harmless = [line for c in clauses for line in c.harmless]
+    for is_so in (lambda line: "?" in line, lambda line: line[0].islower(), lambda line: len(line.split()) > 14):
+        shares = [sum(map(is_so, lines)) / len(lines) for lines in (harmful, harmless)]
+        assert abs(shares[0] - shares[1]) <= 0.15, shares
