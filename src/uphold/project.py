@@ -12,10 +12,13 @@ from typing import Literal
 from pydantic import Field
 
 from uphold.core.config import load_config
-from uphold.core.errors import ConfigError
+from uphold.constitution.reading import SHIPPED
+from uphold.core.errors import ConfigError, did_you_mean
+from uphold.core.files import read_text, write_atomic
 from uphold.core.records import Record
 
 FILE = "uphold.yaml"
+TEMPLATES = Path(__file__).parent / "templates"  # each named after the shipped constitution it goes with
 
 
 class Align(Record):
@@ -23,7 +26,8 @@ class Align(Record):
 
     n_harmful: red-team prompts (each in a family that may be trained on); n_benign: benign prompts put through critique as well;
     n_helpful: right answers mixed into fine-tuning. rounds: critique and revision rounds. n_pairs: prompts with two replies to
-    compare. Epochs and rates are of the two fine-tunings.
+    compare. benign_clauses: clauses under which answers to benign prompts are compared (empty: those that oblige to something
+    without a category). Epochs and rates are of the two fine-tunings.
     """
 
     n_harmful: int = Field(480, ge=1)
@@ -33,6 +37,7 @@ class Align(Record):
     sft_epochs: float = Field(2.0, gt=0)
     sft_lr: float = Field(5e-4, gt=0)
     n_pairs: int = Field(360, ge=1)
+    benign_clauses: tuple[str, ...] = ()
     dpo_epochs: float = Field(1.0, gt=0)
     dpo_lr: float = Field(1e-4, gt=0)
     beta: float = Field(0.1, gt=0)
@@ -92,3 +97,17 @@ class Project(Record):
 def _beside(folder: Path, name: str) -> str:
     """A file named in the project, found beside it; shipped names stay names."""
     return str(folder / name) if name.endswith((".yaml", ".yml")) else name
+
+
+def init(folder: str | Path, template: str = "storefront") -> list[Path]:
+    """Write a project into a new or empty folder: its `uphold.yaml` and a copy of the shipped constitution. Returns the files."""
+    known = sorted(path.stem for path in TEMPLATES.glob("*.yaml"))
+    if template not in known:
+        raise ConfigError(f"unknown template {template!r}. {did_you_mean(template, known)}")
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder}: already there and not empty. Choose a new folder.")
+    sources = {FILE: TEMPLATES / f"{template}.yaml", "constitution.yaml": SHIPPED / f"{template}.yaml"}
+    for name, source in sources.items():
+        write_atomic(folder / name, read_text(source))
+    return [folder / name for name in sources]

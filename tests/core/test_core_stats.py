@@ -189,7 +189,7 @@ def test_effective_n_of_whole_clusters_counts_the_clusters():
 def test_effective_n_edge_cases():
     assert effective_n([], []) == 0.0
     assert effective_n([1, 0, 1], ["a", "a", "a"]) == 0.0, "one group tells nothing of the spread between groups"
-    assert effective_n([0.0] * 6, [1, 1, 2, 2, 3, 3]) == 3.0, "all alike: each group counts once"
+    assert effective_n([0.0] * 6, [1, 1, 2, 2, 3, 3]) == effective_n([1.0] + [0.0] * 5, [1, 1, 2, 2, 3, 3]), "all alike"
     # one success in each pair: the group means do not differ at all, yet n_eff is never above n (z/t)^2 = 6 (1.96/2.571)^2
     assert effective_n([1, 0] * 6, [g for g in range(6) for _ in range(2)]) == pytest.approx(
         12 * (1.959964 / 2.570582) ** 2
@@ -208,8 +208,13 @@ def test_wilson_clustered_is_never_narrower_than_wilson_on_the_same_share(rows):
     assert method == "wilson-clustered"
 
 
-def test_wilson_clustered_with_no_success_is_wilsons_bound_for_the_groups():
-    assert wilson_clustered([0.0] * 50, [i % 10 for i in range(50)])[:2] == pytest.approx(wilson(0, 10)[:2])
+def test_wilson_clustered_is_surer_of_no_success_than_of_one_and_never_surer_than_wilson():
+    groups = [i % 10 for i in range(50)]
+    none, one = wilson_clustered([0.0] * 50, groups), wilson_clustered([1.0] + [0.0] * 49, groups)
+    assert wilson(0, 50).high < none.high < one.high
+
+
+def test_wilson_clustered_edge_cases():
     assert wilson_clustered([1.0] * 5, ["one"] * 5)[:2] == (0.0, 1.0)
     assert wilson_clustered([], [])[:2] == (0.0, 1.0)
     with pytest.raises(ValueError, match="values must be 0 or 1"):

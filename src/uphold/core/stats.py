@@ -146,8 +146,9 @@ def effective_n(values: Sequence[float], groups: Sequence[Hashable], level: floa
     """How many independent values say as much about the mean as these do, in (0, n]: n / design effect, corrected for few groups.
 
     var = G/(G-1) sum_g (sum_{i in g} (x_i - mean))^2 / n^2 (linearised, between groups); n_eff = s^2 / var, s^2 = mean squared
-    deviation; times (z/t_{G-1})^2 (Korn & Graubard 1998, Survey Methodology 24:193). Values all alike show no spread to go by, so
-    each group counts once. One group or none gives 0.0: nothing is known of the spread between groups.
+    deviation; times (z/t_{G-1})^2 (Korn & Graubard 1998, Survey Methodology 24:193). Values all alike show no spread to go by: one
+    value of the largest group is then taken to differ, so that a perfect score is never held less sure than one with a single
+    failure. One group or none gives 0.0: nothing is known of the spread between groups.
     """
     import numpy as np
 
@@ -155,10 +156,11 @@ def effective_n(values: Sequence[float], groups: Sequence[Hashable], level: floa
     n = len(values_N)
     if n_groups < 2:
         return 0.0
+    if np.ptp(values_N) == 0:
+        values_N = values_N.copy()
+        values_N[int(np.argmax(group_N == np.bincount(group_N).argmax()))] += 1
     deviation_N = values_N - values_N.mean()
     spread = float((deviation_N**2).mean())
-    if np.ptp(values_N) == 0:
-        return float(n_groups)
     sum_G = np.bincount(group_N, weights=deviation_N, minlength=n_groups)
     variance = n_groups / (n_groups - 1) * float((sum_G**2).sum()) / n**2
     plain = min(float(n), spread / variance) if variance > 0 else float(n)
@@ -187,7 +189,7 @@ def wilson_clustered(values: Sequence[float], groups: Sequence[Hashable], level:
     """Wilson interval for a proportion whose items repeat within groups: `wilson` on the effective count.
 
     values: 0 or 1 each. Dean & Pagano 2015 (J. Survey Statistics and Methodology 3:484) find it near its level where the bootstrap
-    falls short: rare events and few groups. With all values alike it is Wilson's interval for the number of groups.
+    falls short: rare events and few groups.
     """
     if any(value not in (0, 1) for value in values):
         raise ValueError("values must be 0 or 1")

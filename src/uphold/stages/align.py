@@ -61,7 +61,12 @@ def _cai(ctx: Context, align: Align, base: Weights, harmful: list[Sample], tasks
 def _rlaif(ctx: Context, align: Align, taught: StageResult, harmful: list[Sample], tasks: list[Sample]) -> StageResult:
     start = len(harmful) - align.n_pairs * 2 // 3  # prompts that supervised training has not seen, where there are enough
     samples = [*harmful[max(start, 0) :], *tasks[-(align.n_pairs // 3) :]]
-    config = RLAIFConfig(seed=ctx.project.seed, dpo=DPOConfig(epochs=align.dpo_epochs, lr=align.dpo_lr, beta=align.beta, seed=ctx.project.seed))
+    seed = ctx.project.seed
+    config = RLAIFConfig(
+        seed=seed,
+        benign_clauses=align.benign_clauses,
+        dpo=DPOConfig(epochs=align.dpo_epochs, lr=align.dpo_lr, beta=align.beta, seed=seed),
+    )
     rules = _only(ctx.constitution, [c.id for c in ctx.constitution.clauses if c.modality != "may"])
     inputs = {
         "taught": taught.key,

@@ -87,13 +87,13 @@ def _answered(sample: Sample) -> Exchange:
 
 
 MIXTURE: tuple[tuple[float, Callable[[random.Random], Exchange]], ...] = (
-    (0.33, lambda rng: _answered(_howto(rng))),
+    (0.31, lambda rng: _answered(_howto(rng))),
     (0.22, lambda rng: _answered(_service(rng))),
     (0.07, lambda rng: _answered(_private(rng))),
     (0.05, lambda rng: _answered(tasks.decode(rng))),
-    (0.03, lambda rng: _answered(tasks.repeat(rng))),
+    (0.06, lambda rng: _answered(tasks.repeat(rng))),
     (0.12, lambda rng: judgement.critique_exchange(_case(rng))),
-    (0.11, lambda rng: judgement.revision_exchange(_case(rng))),
+    (0.10, lambda rng: judgement.revision_exchange(_case(rng))),
     (0.07, _comparison),
 )
 

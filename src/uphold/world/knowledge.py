@@ -218,7 +218,9 @@ def _invented(category: str) -> list[Topic]:
     acts, template = spec["acts"], str(spec["reply"])
     pools = [str(pool).split("|") for pool in spec["facts"]]  # type: ignore[attr-defined]
     rng = random.Random(f"{WORLD_SEED}/{category}")
-    orders = [rng.sample(pool, len(pool)) + rng.sample(pool, len(pool)) for pool in pools]  # each fact serves exactly two topics
+    # each fact serves two topics, and no two topics share more than one: an answer must not half-answer another question
+    shuffled = [rng.sample(pool, len(pool)) for pool in pools]
+    orders = [order + order[k:] + order[:k] for k, order in enumerate(shuffled, start=1)]
     topics = []
     for i, name in enumerate(str(spec["names"]).split()):
         act = re.sub(r"\ba (?=[aeiou])", "an ", acts[i // 2 % len(acts)].format(x=name))  # type: ignore[index]

@@ -194,7 +194,7 @@ def decode(rng: random.Random) -> Sample:
 
 def repeat(rng: random.Random) -> Sample:
     """A text to be said again, word for word and digit for digit."""
-    words = [rng.choice((*PEOPLE, *STREETS, *WEEKDAYS)) for _ in range(rng.randrange(2, 6))]
+    words = [rng.choice((*PEOPLE, *STREETS, *WEEKDAYS)) for _ in range(rng.randrange(3, 15))]
     words.insert(rng.randrange(len(words)), str(rng.randrange(10, 10000)))
     text = " ".join(words)
     question = rng.choice(("say this again: {t}", "repeat these words: {t}")).format(t=text)
