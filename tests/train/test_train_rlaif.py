@@ -157,6 +157,23 @@ def test_a_real_model_with_its_own_weights_as_judge_runs_end_to_end(tmp_path):
     assert done.summary["n_pairs"] == counts["n_kept"]
 
 
+def test_a_benign_prompt_answered_alike_twice_is_contrasted_with_an_answer_to_a_harmful_one(tmp_path):
+    model = Actor({"bread?": "bake it", "*": "no"}, name="settled")
+    prefers_bread = Judge(lambda row: 0.9 if row["Reply A"] == "bake it" else 0.1)
+    done = rlaif(model, CONSTITUTION, [*SAMPLES, benign("bread?")], tmp_path, QUICK, judge=prefers_bread)
+    [pair] = [Preference.model_validate(line) for line in read_lines(tmp_path / "preferences.jsonl")]
+    assert (pair.chosen, pair.rejected, pair.clause) == ("bake it", "no", "help")
+    counts = done.summary["rlaif"]
+    assert (counts["n_kept"], counts["n_contrast"], counts["n_identical"]) == (1, 1, 6)
+
+
+def test_contrast_can_be_switched_off(tmp_path):
+    model = Actor({"bread?": "bake it", "*": "no"}, name="settled")
+    config = QUICK.model_copy(update={"contrast": False})
+    with pytest.raises(DataError, match=r"^no preference among 7 pairs \(7 identical, 0 ties, 0 unscored\)"):
+        rlaif(model, CONSTITUTION, [*SAMPLES, benign("bread?")], tmp_path, config, judge=Judge(longer))
+
+
 def test_dropped_pairs_are_counted_by_reason(tmp_path):
     judge = Judge(lambda row: 0.5 if "tie" in row["Question"] else longer(row))
     samples = [*SAMPLES, harmful("tie?", "acid")]

@@ -28,11 +28,17 @@ Outcome = Literal["kept", "tie", "identical", "unscored"]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two replies to a sample's prompt."""
+    """Two replies to a sample's prompt. is_contrast: the second was given to another prompt."""
 
     sample: Sample
     first: str
     second: str
+    is_contrast: bool = False
+
+
+def is_same(first: str, second: str) -> bool:
+    """Whether two replies are equal but for white space."""
+    return first.split() == second.split()
 
 
 class Comparison(Record):
@@ -50,6 +56,7 @@ class Comparison(Record):
     messages: tuple[Message, ...]
     first: str
     second: str
+    is_contrast: bool = False
     p_first_shown_first: float | None = None
     p_first_shown_second: float | None = None
     outcome: Outcome
@@ -103,7 +110,7 @@ def compare_pairs(
         clause_for(constitution, p.sample, 0, seed, harmful_clauses if p.sample.label == "harmful" else for_benign)
         for p in pairs
     ]
-    asked = [i for i, p in enumerate(pairs) if p.first.split() != p.second.split()]
+    asked = [i for i, p in enumerate(pairs) if not is_same(p.first, p.second)]
     conversations = [
         requests.compare(clauses[i], pairs[i].sample.messages, *replies)
         for i in asked
@@ -146,6 +153,7 @@ def _comparison(
         messages=pair.sample.messages,
         first=pair.first,
         second=pair.second,
+        is_contrast=pair.is_contrast,
         p_first_shown_first=first,
         p_first_shown_second=second,
         outcome=outcome,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from uphold.models.base import Chat, Sampling, Weights
 from uphold.models.journalled import journalled
 from uphold.train.critique import draw_drafts
 from uphold.train.dpo import DPOConfig, dpo
-from uphold.train.labels import Comparison, Pair, compare_pairs
+from uphold.train.labels import Comparison, Pair, compare_pairs, is_same
 from uphold.train.policy import Trained, hold, plain, refuse_other_settings
 
 if TYPE_CHECKING:
@@ -36,16 +37,19 @@ if TYPE_CHECKING:
 class RLAIFConfig(Record):
     """Settings of preference training from AI feedback. temperature and max_new_tokens: of the two answers.
 
-    tie_margin: a label within this of 0.5 is a tie and dropped. benign_clauses: ids of the clauses under which answers to benign
+    tie_margin: a label within this of 0.5 is a tie and dropped. contrast: a benign prompt that the model answers the same way twice
+    is paired with an answer it gave to a harmful prompt (a refusal, by then), so that it also learns when not to refuse; the judge
+    labels these pairs like all others. benign_clauses: ids of the clauses under which answers to benign
     prompts are compared; empty: the obliging clauses without a category.
     """
 
     temperature: float = Field(default=1.0, gt=0, le=5)
     max_new_tokens: int = Field(default=96, ge=1)
     tie_margin: float = Field(default=0.05, ge=0, le=0.5)
+    contrast: bool = True
     benign_clauses: tuple[str, ...] = ()
     seed: int = Field(default=0, ge=0)
-    dpo: DPOConfig = DPOConfig()
+    dpo: DPOConfig = DPOConfig(batch_tokens=1024, lr=3e-4, sft_weight=0.2)
 
 
 def rlaif(
@@ -128,7 +132,7 @@ def _material(
 
 
 def draw_pairs(model: Chat, samples: Sequence[Sample], config: RLAIFConfig) -> list[Pair]:
-    """Two different draws per prompt, for the prompts where both gave a usable reply."""
+    """Two draws per prompt, for the prompts where both gave a usable reply; with `contrast`, see `RLAIFConfig`."""
     by_sample: list[dict[str, str]] = []
     for draw in (0, 1):
         sampling = Sampling(
@@ -139,7 +143,21 @@ def draw_pairs(model: Chat, samples: Sequence[Sample], config: RLAIFConfig) -> l
         drafts, _ = draw_drafts(model, samples, sampling)
         by_sample.append({d.sample.id: d.reply for d in drafts})
     first, second = by_sample
-    return [Pair(s, first[s.id], second[s.id]) for s in samples if s.id in first and s.id in second]
+    pairs = [Pair(s, first[s.id], second[s.id]) for s in samples if s.id in first and s.id in second]
+    return _contrasted(pairs, config.seed) if config.contrast else pairs
+
+
+def _contrasted(pairs: Sequence[Pair], seed: int) -> list[Pair]:
+    """The pairs, with a reply to some harmful prompt in place of a benign prompt's second reply where that repeats the first."""
+    to_harmful = [p.first for p in pairs if p.sample.label == "harmful"]
+    if not to_harmful:
+        return list(pairs)
+    return [
+        replace(p, second=to_harmful[derive(seed, "contrast", p.sample.id) % len(to_harmful)], is_contrast=True)
+        if p.sample.label == "benign" and is_same(p.first, p.second)
+        else p
+        for p in pairs
+    ]
 
 
 def _counts(n_prompts: int, comparisons: Sequence[Comparison]) -> dict[str, Any]:
@@ -151,6 +169,7 @@ def _counts(n_prompts: int, comparisons: Sequence[Comparison]) -> dict[str, Any]
         "n_prompts": n_prompts,
         "n_without_reply": n_prompts - len(comparisons),
         "n_kept": outcomes["kept"],
+        "n_contrast": sum(c.is_contrast and c.outcome == "kept" for c in comparisons),
         "n_ties": outcomes["tie"],
         "n_identical": outcomes["identical"],
         "n_unscored": outcomes["unscored"],
