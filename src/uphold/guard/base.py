@@ -1,0 +1,106 @@
+"""What a guard is: something that gives a `Verdict` on a prompt, a reply, or a reply as it streams.
+
+Activities and the pipeline know only this protocol; `linear.py` is the first guard behind it. An exchange with an empty completion is
+judged as a prompt, any other as a reply (with its prompt, where the guard was trained for that). Guards live in folders of
+safetensors and JSON and are opened with `Guard.load(folder)`. Left out: what to do with a verdict (`guarded.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from pydantic import Field
+
+from uphold.core.records import Exchange, Message, Record
+
+Stage = Literal["input", "output", "exchange"]
+
+
+class Verdict(Record):
+    """What a guard says. score: calibrated probability in [0, 1] that a clause is broken; NaN is refused.
+
+    by_clause: clause id -> its share of the score, the largest equal to the score ({} when no clause was learned). position:
+    characters read when the threshold was first reached; None when it was not. guard: identity of the guard.
+    """
+
+    score: float = Field(ge=0.0, le=1.0, allow_inf_nan=False)
+    by_clause: dict[str, float] = Field(default_factory=dict)
+    flagged: bool
+    threshold: float
+    stage: Stage
+    position: int | None = None
+    guard: str = ""
+
+    @property
+    def clause(self) -> str | None:
+        """Id of the clause that carries most of the score; None when no clause was learned or the score is 0."""
+        return max(self.by_clause, key=self.by_clause.__getitem__, default=None) if self.score else None
+
+
+class GuardStream(Protocol):
+    """One reply being judged as it arrives. A verdict never gets milder: the score only rises, a flag stays."""
+
+    @property
+    def judged(self) -> int:
+        """Characters of the reply that the last verdict covers; what follows may still be an unfinished word."""
+        ...
+
+    def push(self, piece: str) -> Verdict:
+        """The verdict on everything pushed so far, as far as it is `judged`. Does not depend on where the text was cut."""
+        ...
+
+    def finish(self) -> Verdict:
+        """The verdict on the whole reply: equal to what `Guard.score` gives for it."""
+        ...
+
+
+@runtime_checkable
+class Guard(Protocol):
+    """Open one with `Guard.load(folder)`."""
+
+    def identity(self) -> str:
+        """Hash that changes when a verdict may."""
+        ...
+
+    @property
+    def stages(self) -> frozenset[Stage]:
+        """What it can judge: prompts ('input'), replies ('output'), replies with their prompts ('exchange')."""
+        ...
+
+    def score(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+        """One verdict per exchange, in order. Raises Unsupported when asked for a stage it does not have."""
+        ...
+
+    def stream(self, conversation: Sequence[Message]) -> GuardStream:
+        """Begin to judge a reply to `conversation`."""
+        ...
+
+    def save(self, folder: str | Path) -> None:
+        """Write the guard into `folder`."""
+        ...
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Guard:
+        """The guard saved in `folder`. Raises StoreError when it is damaged, altered or of another version."""
+        from uphold.guard.linear import LinearGuard
+
+        return LinearGuard.load(folder)
+
+
+def prompt(text: str) -> Exchange:
+    """A single user turn to be judged as a prompt."""
+    return Exchange(messages=(Message(role="user", content=text),), completion="")
+
+
+def turns_text(messages: Sequence[Message]) -> tuple[str, str]:
+    """(context, latest): what was said before, and the turns that have not been judged yet, as text.
+
+    latest: everything after the assistant's last word that precedes the last user turn, and a reply begun for the assistant. System
+    messages are the operator's own and are left out: whoever lets clients set them must pass them on as user turns.
+    """
+    said = [m for m in messages if m.role != "system"]
+    last_user = max((i for i, m in enumerate(said) if m.role == "user"), default=0)
+    start = max((i + 1 for i, m in enumerate(said[:last_user]) if m.role == "assistant"), default=0)
+    return "\n".join(m.content for m in said[:start]), "\n".join(m.content for m in said[start:])
