@@ -166,3 +166,13 @@ def test_batched_log_probs_equal_a_full_forward_pass_row_by_row(make):
         logprobs_N = reply_logprobs(model, data.batch([0, 1, 2]))
     expected = [x for e in EXCHANGES for x in by_full_forward(model, tokenizer, e)]
     torch.testing.assert_close(logprobs_N, torch.tensor(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_the_sft_loss_equals_the_one_transformers_computes_from_labels(model, tokenizer):
+    data = encode(tokenizer, EXCHANGES)
+    batch = data.batch([0, 1, 2])
+    labels_BT = torch.full_like(batch.ids_BT, -100)
+    labels_BT.view(-1)[batch.at_N + 1] = batch.targets_N
+    with torch.no_grad():
+        expected = model(input_ids=batch.ids_BT, labels=labels_BT).loss
+        assert sft_loss(reply_logprobs(model, batch)).item() == pytest.approx(expected.item(), abs=1e-6)
