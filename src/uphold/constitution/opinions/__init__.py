@@ -1,0 +1,1 @@
+"""Opinions of many people on statements: votes, opinion groups, consensus. `uphold.constitution.collective` puts it together."""
