@@ -61,6 +61,38 @@ def test_greedy_replies_equal_transformers_generate_token_for_token(model, plain
     assert finishes == {"length", "stop"}  # both ways out were taken
 
 
+def test_long_replies_and_a_common_beginning_change_nothing(model, plain):
+    system = Message(role="system", content=" ".join(WORDS[:30]))  # 32 tokens that all prompts share: read once
+    conversations = [(system, *turns) for turns in prompts(8, seed=20, longest=8)]
+    replies = model.generate(conversations, Sampling(max_new_tokens=90))  # the cache grows on the way
+    assert max(reply.n_completion_tokens for reply in replies) > 64
+    for conversation, reply in zip(conversations, replies, strict=True):
+        expected = transformers_greedy(plain, model, conversation, min(90, 128 - len(model.encode(conversation))))
+        assert reply.text.split() == model.tokenizer.convert_ids_to_tokens(expected, skip_special_tokens=True)
+    assert model.generate(conversations[:1], Sampling(max_new_tokens=90)) == replies[:1]
+
+
+def test_a_model_with_tied_words_and_a_head_for_every_query_is_the_same_too(tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    from uphold.models.tiny import write_tiny_llama
+
+    folder = write_tiny_llama(tmp_path, is_tied=True, n_kv_heads=4, n_layers=3, seed=2)
+    tied, reference = load(str(folder)), AutoModelForCausalLM.from_pretrained(str(folder)).eval()
+    for conversation, reply in zip(prompts(8), tied.generate(prompts(8), Sampling(max_new_tokens=10)), strict=True):
+        expected = transformers_greedy(reference, tied, conversation, 10)
+        assert reply.text.split() == tied.tokenizer.convert_ids_to_tokens(expected, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_narrower_numbers_are_another_model_that_answers(tiny, model, dtype):
+    narrow = load(str(tiny), dtype=dtype)
+    assert narrow.identity() != model.identity()
+    assert narrow.generate(prompts(3), Sampling(max_new_tokens=4))[0].error is None
+    p = narrow.choose(prompts(1), ["A", "B"])[0]
+    assert p == pytest.approx(model.choose(prompts(1), ["A", "B"])[0], abs=0.05)
+
+
 def test_both_engines_give_the_same_replies(model, plain):
     conversations = prompts(12, seed=1)
     other = LocalModel.from_memory(plain, model.tokenizer)

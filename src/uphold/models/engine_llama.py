@@ -27,8 +27,9 @@ from torch import Tensor
 
 from uphold.models.engine import Tokens
 
-PREFILL_TOKENS = 768  # read at once on a CPU: the activations of a small model then fit its second-level cache
+PREFILL_TOKENS = 512  # read at once on a CPU: the activations of a small model then fit its second-level cache
 PREFILL_TOKENS_GPU = 16384
+SHARE_FROM = 16  # first tokens in common from which on they are read once for the whole batch
 CACHE_GROWS_BY = 64  # columns: replies are mostly far shorter than the room asked for
 _PLAIN = {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "pretraining_tp": 1}
 
@@ -176,7 +177,13 @@ class LlamaEngine:
         self._n_cols_limit = self._n_max + room
         self._ensure_cache(len(prompts), self._n_max + min(room, CACHE_GROWS_BY))
         self._ensure_rope(self._n_max + room)
-        logits = [self._read(prompts[low:high], low) for low, high in self._slices(lengths)]
+        n_shared = _shared(prompts)
+        if n_shared:
+            self._read([prompts[0][:n_shared]], 0, 0)
+            for cache in (*self._k_cache, *self._v_cache):
+                cache[1 : len(prompts), :, :n_shared] = cache[:1, :, :n_shared]
+        slices = self._slices([length - n_shared for length in lengths])
+        logits = [self._read([p[n_shared:] for p in prompts[low:high]], low, n_shared) for low, high in slices]
         self._rows_B = torch.arange(len(prompts), device=self.device)
         return torch.cat(logits)
 
@@ -231,38 +238,54 @@ class LlamaEngine:
 
     # --- the forward pass
 
-    def _read(self, prompts: Sequence[Tokens], first: int) -> Tensor:
-        """Put a slice of the prompts into the cache from row `first` on; logits after each one's last token."""
-        ids_BT = self._padded(prompts)
-        n_rows, n_cols = ids_BT.shape
-        rows = slice(first, first + n_rows)
-        last_B = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self.device)
+    def _read(self, tokens: Sequence[Tokens], first: int, start: int) -> Tensor:
+        """Put tokens into the cache from row `first` and column `start` on; logits after each row's last one."""
+        ids_BT = self._padded(tokens)
+        rows = slice(first, first + len(tokens))
+        last_B = torch.tensor([len(row) - 1 for row in tokens], device=self.device)
         x_BTD = F.embedding(ids_BT, self._embed)
         for i, layer in enumerate(self._layers[:-1]):
-            x_BTD, k, v = self._whole_layer(layer, x_BTD)
-            self._k_cache[i][rows, :, :n_cols], self._v_cache[i][rows, :, :n_cols] = k, v
+            x_BTD, k, v = self._whole_layer(layer, x_BTD, start, (i, rows))
+            self._keep(i, rows, start, k, v)
         layer, i = self._layers[-1], len(self._layers) - 1
-        q, k, v = self._project(layer, x_BTD)
-        self._k_cache[i][rows, :, :n_cols], self._v_cache[i][rows, :, :n_cols] = k, v
-        every = torch.arange(n_rows, device=self.device)
-        mixed = self._attend_last(i, q[every, :, last_B], self._mask(last_B, n_cols), rows, n_cols)
+        q, k, v = self._project(layer, x_BTD, start)
+        self._keep(i, rows, start, k, v)
+        every = torch.arange(len(tokens), device=self.device)
+        n_cols = start + ids_BT.shape[1]
+        mixed = self._attend_last(i, q[every, :, last_B], self._mask(start + last_B, n_cols), rows, n_cols)
         return self._logits(self._finish_layer(layer, x_BTD[every, last_B], mixed))
 
-    def _project(self, layer: _Layer, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries (B, H, T, K), rotated keys and values (B, G, T, K)."""
+    def _keep(self, i: int, rows: slice, start: int, k: Tensor, v: Tensor) -> None:
+        columns = slice(start, start + k.shape[2])
+        self._k_cache[i][rows, :, columns], self._v_cache[i][rows, :, columns] = k, v
+
+    def _project(self, layer: _Layer, x_BTD: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries (B, H, T, K), rotated keys and values (B, G, T, K) of tokens at positions `start` and on."""
         n_rows, n_tokens, _ = x_BTD.shape
         n_heads, n_rotated = self.shape.n_heads, self.shape.n_heads + self.shape.n_kv_heads
         h = F.rms_norm(x_BTD, (self.shape.d_model,), layer.norm_in, self.shape.norm_eps)
         qkv = F.linear(h, layer.qkv).view(n_rows, n_tokens, -1, self.shape.d_head)
-        cos, sin = (table[:n_tokens].unsqueeze(1) for table in self._rope)
+        cos, sin = (table[start : start + n_tokens].unsqueeze(1) for table in self._rope)
         rotated = self._rotate(qkv[:, :, :n_rotated], cos, sin).transpose(1, 2)
         return rotated[:, :n_heads], rotated[:, n_heads:], qkv[:, :, n_rotated:].transpose(1, 2)
 
-    def _whole_layer(self, layer: _Layer, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Every token through one layer: what leaves it, and its keys and values."""
-        q, k, v = self._project(layer, x_BTD)
+    def _whole_layer(
+        self, layer: _Layer, x_BTD: Tensor, start: int = 0, at: tuple[int, slice] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Every token through one layer: what leaves it, and its keys and values.
+
+        With a `start`, the tokens also attend to the columns before it of the cache at (layer number, rows).
+        """
+        q, k, v = self._project(layer, x_BTD, start)
         is_grouped = self.shape.n_heads != self.shape.n_kv_heads
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=is_grouped)
+        if start and at is not None:
+            i, rows = at
+            k_all = torch.cat([self._k_cache[i][rows, :, :start], k], 2)
+            v_all = torch.cat([self._v_cache[i][rows, :, :start], v], 2)
+            mask = torch.ones(k.shape[2], k_all.shape[2], dtype=torch.bool, device=self.device).tril(start)
+            mixed = F.scaled_dot_product_attention(q, k_all, v_all, attn_mask=mask, enable_gqa=is_grouped)
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=is_grouped)
         return self._finish_layer(layer, x_BTD, mixed.transpose(1, 2).flatten(2)), k, v
 
     def _attend_last(self, i: int, q_BHK: Tensor, mask_B1C: Tensor, rows: slice, n_cols: int) -> Tensor:
@@ -345,3 +368,13 @@ class LlamaEngine:
         cos, sin = angles.cos(), angles.sin()
         both = torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
         return both[0].to(self.device, self.dtype), both[1].to(self.device, self.dtype)
+
+
+def _shared(rows: Sequence[Tokens]) -> int:
+    """How many first tokens all rows have in common, leaving each one of its own; 0 when too few to matter."""
+    most = min(len(row) for row in rows) - 1
+    if len(rows) < 2:
+        return 0
+    low, high = min(rows), max(rows)  # rows in order: what the first and the last have in common, all have
+    n = next((i for i in range(most) if low[i] != high[i]), most)
+    return n if n >= SHARE_FROM else 0
