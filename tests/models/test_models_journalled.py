@@ -148,8 +148,7 @@ def test_a_part_that_is_known_in_full_is_not_run_and_one_known_in_part_is_run_wh
 
 RUN = """
 import json, sys, time
-import uphold.models.journalled, uphold.models.local
-uphold.models.journalled.FLUSH_S = 0
+import uphold.models.local
 run = uphold.models.local.LocalModel._run
 uphold.models.local.LocalModel._run = lambda *rest: time.sleep(0.03) or run(*rest)  # time enough to be killed in
 from uphold.core.journal import Journal

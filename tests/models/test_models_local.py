@@ -329,6 +329,35 @@ def test_a_model_left_in_training_mode_answers_without_dropout_and_stays_in_trai
     assert training.model.layers[0].self_attn.training
 
 
+def test_several_threads_may_ask_one_model(model):
+    from concurrent.futures import ThreadPoolExecutor
+
+    conversations = prompts(24, seed=15)
+    sampling = Sampling(max_new_tokens=10)
+
+    def ask(conversation):
+        return model.generate([conversation], sampling)[0], "".join(model.stream(conversation, sampling))
+
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(ask, conversations))
+    expected = model.generate(conversations, sampling)
+    assert found == [(reply, reply.text) for reply in expected]
+
+
+def test_identity_is_of_what_was_read_even_when_the_folder_is_gone(tiny, tmp_path):
+    moved = load(str(shutil.copytree(tiny, tmp_path / "work")))
+    (tmp_path / "work").rename(tmp_path / "final")
+    assert moved.identity() == load(str(tmp_path / "final")).identity()
+
+
+def test_a_prompt_longer_than_the_tokenizer_expects_brings_no_warning_of_its_own(tiny, tmp_path, capfd):
+    folder = shutil.copytree(tiny, tmp_path / "short")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": 5}))
+    load(str(folder)).generate(prompts(3), Sampling(max_new_tokens=2))
+    assert capfd.readouterr().err == ""
+
+
 def test_numbers_that_are_not_finite_become_an_error(tiny, plain):
     import copy
 

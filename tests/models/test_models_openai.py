@@ -367,6 +367,17 @@ def test_no_more_requests_are_in_flight_than_allowed_and_replies_keep_their_orde
     assert [r.text for r in chat_one.generate(asked(*"abcdef"))] == list("abcdef")
 
 
+def test_replies_that_arrive_together_come_in_one_part_and_all_of_them_come(trouble, wire):
+    trouble.script = [wire.says("x")]
+    chat = load(f"openai:{trouble.url}#m", concurrency=8)
+    parts = []
+    for part in chat.generate_parts(asked(*(str(i) for i in range(40)))):
+        parts.append(part)
+        time.sleep(0.02)  # a reader that is busy writing the last part down
+    assert sorted(i for part in parts for i in part) == list(range(40))
+    assert len(parts) < 40
+
+
 def test_a_part_comes_as_soon_as_it_is_there_and_what_is_known_is_not_asked(trouble, chat, wire):
     trouble.script = [wire.says("first"), lambda handler: trouble.let_go.wait(20)]
     known = {1: None}

@@ -92,6 +92,11 @@ class ModelFolder:
         if self.adapter is not None:
             self.adapter_config = _check_adapter(self.adapter)
 
+    @property
+    def n_bytes(self) -> int:
+        """Size of the weights on disk."""
+        return sum(file.stat().st_size for file in self.weight_files)
+
     def identity(self) -> str:
         """SHA-256 (hex) over the weights' bytes, the config, the tokenizer and the adapter; where the folder lies plays no part."""
         parts: dict[str, Any] = {"config": _without_noise(self.config)}

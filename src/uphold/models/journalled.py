@@ -9,7 +9,6 @@ are not kept, so they are tried again.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -21,7 +20,6 @@ from uphold.core.records import digest
 from uphold.models.base import Chat, Completion, Conversation, InParts, Sampling, Weights, again
 
 SLICE = 32  # conversations asked at a time of a model that cannot hand over parts
-FLUSH_S = 1.0  # one disk sync for all replies that an endpoint gave in this time
 
 
 class JournalledChat:
@@ -52,11 +50,12 @@ class JournalledChat:
         }
         if len(found) < len(asked):
             known = dict(found)
-            with _progress(self._label, len(asked)) as bar, self._keeper([keys[i] for i in asked]) as keep:
+            with _progress(self._label, len(asked)) as bar:
                 bar.skip(len(known))
                 for part in answers(self._chat, [conversations[i] for i in asked], sampling, known):
                     new = {at: completion for at, completion in part.items() if at not in known}
-                    keep(new)
+                    good = {keys[asked[at]]: c.model_dump(mode="json") for at, c in new.items() if c.error is None}
+                    self._journal.put_many(good)
                     found |= new
                     bar.advance(len(new))
         by_key = {keys[i]: found[at] for at, i in enumerate(asked)}
@@ -68,29 +67,6 @@ class JournalledChat:
         if completion.text is None:
             raise ModelError(f"{self.spec}: {completion.error}")
         yield completion.text
-
-    @contextlib.contextmanager
-    def _keeper(self, keys: Sequence[str]) -> Iterator[Callable[[Mapping[int, Completion]], None]]:
-        """A function that takes new completions; they reach the journal every FLUSH_S, and when the block ends in any way."""
-        waiting: dict[str, Any] = {}
-        last = time.monotonic()
-
-        def flush() -> None:
-            nonlocal last
-            batch = dict(waiting)
-            waiting.clear()  # first: a disk that refuses must not be tried twice
-            self._journal.put_many(batch)
-            last = time.monotonic()
-
-        def keep(new: Mapping[int, Completion]) -> None:
-            waiting.update({keys[at]: c.model_dump(mode="json") for at, c in new.items() if c.error is None})
-            if time.monotonic() - last >= FLUSH_S:
-                flush()
-
-        try:
-            yield keep
-        finally:
-            flush()
 
     def _keys(self, conversations: Sequence[Conversation], sampling: Sampling) -> list[str]:
         how = sampling.model_dump(mode="json")

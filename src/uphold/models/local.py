@@ -33,6 +33,7 @@ from uphold.models.live import end_tokens, memory_identity, pick_device, pick_dt
 
 CACHE_BYTES = 80 * 2**20  # on a CPU: larger batches are hardly faster, and what must be moved grows
 MIN_BATCH_TOKENS = 4096
+HASH_AT_ONCE = 256 * 2**20  # bytes
 SMALL = 64_000_000  # parameters up to which a live model is copied into the fast engine whenever it changed
 _HELLO = Message(role="user", content="hello")
 
@@ -103,6 +104,8 @@ class LocalModel:
     ) -> None:
         self._lock = threading.RLock()
         self._folder, self._model = folder, model
+        # of what was read, even if the folder moves or changes later; hashing a large one waits until it is asked for
+        self._folder_identity = folder.identity() if folder is not None and folder.n_bytes <= HASH_AT_ONCE else None
         self.tokenizer = tokenizer
         self._chat = prompts.ChatText(tokenizer, ends)
         self._chat_template = chat_template
@@ -127,7 +130,7 @@ class LocalModel:
         """SHA-256 of the folder's content, or of the weights in memory when they did not come from one or were changed since."""
         template = {} if self._chat_template is None else {"template": self._chat_template}
         if self._folder is not None and (self._model is None or stamp(self._model) == self._untouched):
-            own = self._folder.identity()
+            own = self._folder_identity = self._folder_identity or self._folder.identity()
             return digest([own, str(self._dtype), template]) if template or self._dtype != torch.float32 else own
         return memory_identity(self._model, self.tokenizer, self._chat.ends)
 

@@ -100,7 +100,7 @@ class OpenAIChat:
         sampling: Sampling = Sampling(),
         known: Mapping[int, Completion] | None = None,
     ) -> Iterator[dict[int, Completion]]:
-        """See `base.InParts`; one reply is one part, given as soon as it is there."""
+        """See `base.InParts`; a part is every reply that has arrived since the one before."""
         turns = _turns(conversations) if sampling.temperature > 0 else [0] * len(conversations)
         asked = [i for i in range(len(conversations)) if i not in (known or {})]
         arrived: queue.SimpleQueue[tuple[int, Completion] | None] = queue.SimpleQueue()
@@ -108,8 +108,15 @@ class OpenAIChat:
         future = background.submit(self._ask_all(work, arrived.put))
         future.add_done_callback(lambda _: arrived.put(None))
         try:
-            while (item := arrived.get()) is not None:
-                yield {item[0]: item[1]}
+            is_open = True
+            while is_open:
+                items = [arrived.get()]
+                with contextlib.suppress(queue.Empty):
+                    while True:
+                        items.append(arrived.get_nowait())
+                is_open = None not in items
+                if part := dict(item for item in items if item is not None):
+                    yield part
             future.result()
         finally:
             future.cancel()  # an interrupt, or a reader that wants no more: nothing is left in flight

@@ -9,6 +9,7 @@ token that a user types is read as one, as in other servers.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ class ChatText:
 
     def __init__(self, tokenizer: Any, ends: Iterable[int]) -> None:
         self.tokenizer = tokenizer
+        self._lock = threading.Lock()  # a tokenizer that is called from two threads at once raises
         self.head, tail = self._seam()
         own = tokenizer.eos_token_id
         self.ends = frozenset({*ends, *([] if own is None else [own])})
@@ -58,7 +60,8 @@ class ChatText:
         return self.without_head(self.raw(ids))
 
     def raw(self, ids: Sequence[int]) -> str:
-        text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        with self._lock:
+            text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
     def without_head(self, text: str) -> str:
@@ -88,9 +91,13 @@ class ChatText:
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []
-        ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)[
-            "input_ids"
-        ]
+        with self._lock:
+            ids: list[list[int]] = self.tokenizer(
+                list(texts),
+                add_special_tokens=False,  # the template has put them in
+                return_attention_mask=False,
+                verbose=False,  # what is too long is said by us
+            )["input_ids"]
         return ids
 
 
