@@ -49,16 +49,16 @@ def align_and_guard(ctx: Context, say: Say) -> dict[str, Any]:
     else:
         aligned, trained = base, []
     say("constitutional classifiers")
-    guards = guard.run(ctx, drawn)
+    _, guards = guard.run(ctx, drawn)
     say("attack; honest requests; tasks")
     model = {"base": base.identity(), "aligned": aligned.identity(), "guarded": aligned.identity()}
     chats: dict[str, Chat] = {
         "base": ctx.journalled(base, "base"),
         "aligned": ctx.journalled(aligned, "aligned"),
-        "guarded": GuardedChat(ctx.journalled(aligned, "aligned"), input=guards.input, output=guards.output),
+        "guarded": GuardedChat(ctx.journalled(aligned, "aligned"), input=guards.guard, output=guards.guard),
     }
     subjects = {key: ctx.subject(model=model[key]) for key in chats}
-    subjects["guarded"] |= {"guard": guards.identity}
+    subjects["guarded"] |= {"guard": guards.guard.identity()}
     systems = [s for s in SYSTEMS if s.key != "aligned" or trained]
     measured = [measure.run(ctx, s.key, chats[s.key], subjects[s.key], drawn) for s in systems]
     say("evidence -> gate -> card")
@@ -67,7 +67,7 @@ def align_and_guard(ctx: Context, say: Say) -> dict[str, Any]:
     found = [m for one in measured for m in measure.results(one, data, seed)]
     found += [m for one in measured[1:] for m in measure.differences(measured[0], one, data, seed)]
     found += guards.measurements
-    hashes = {"model": model["base"], "aligned model": model["aligned"], "guard": guards.identity}
+    hashes = {"model": model["base"], "aligned model": model["aligned"], "guard": guards.guard.identity()}
     inputs = report.card_inputs(ctx, systems, measured, guards.section, trained, report.provenance(ctx, hashes))
     return _end(ctx, systems, report.publish(ctx, found, inputs))
 
@@ -138,7 +138,11 @@ def _end(ctx: Context, systems: Sequence[System], done: report.Report) -> dict[s
     folder = ctx.store.folder
     return {
         **report.nested(done.measurements),
-        "gate": {"verdict": done.decision.verdict, "reasons": list(done.decision.reasons), "missing": list(done.decision.missing)},
+        "gate": {
+            "verdict": done.decision.verdict,
+            "reasons": list(done.decision.reasons),
+            "missing": list(done.decision.missing),
+        },
         "card": str(done.card.html),
         "run": str(folder),
         "table": report.table(systems, done.measurements),

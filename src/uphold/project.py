@@ -11,8 +11,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from uphold.core.config import load_config
 from uphold.constitution.reading import SHIPPED
+from uphold.core.config import load_config
 from uphold.core.errors import ConfigError, did_you_mean
 from uphold.core.files import read_text, write_atomic
 from uphold.core.records import Record
@@ -26,8 +26,8 @@ class Align(Record):
 
     n_harmful: red-team prompts (each in a family that may be trained on); n_benign: benign prompts put through critique as well;
     n_helpful: right answers mixed into fine-tuning. rounds: critique and revision rounds. n_pairs: prompts with two replies to
-    compare. benign_clauses: clauses under which answers to benign prompts are compared (empty: those that oblige to something
-    without a category). Epochs and rates are of the two fine-tunings.
+    compare, half of them benign. benign_clauses: clauses under which answers to benign prompts are compared (empty: those that
+    oblige to something without a category). Other settings are the recipes' own.
     """
 
     n_harmful: int = Field(480, ge=1)
@@ -35,12 +35,9 @@ class Align(Record):
     n_helpful: int = Field(1200, ge=0)
     rounds: int = Field(2, ge=1, le=16)
     sft_epochs: float = Field(2.0, gt=0)
-    sft_lr: float = Field(5e-4, gt=0)
-    n_pairs: int = Field(360, ge=1)
-    benign_clauses: tuple[str, ...] = ()
+    n_pairs: int = Field(480, ge=1)
     dpo_epochs: float = Field(1.0, gt=0)
-    dpo_lr: float = Field(1e-4, gt=0)
-    beta: float = Field(0.1, gt=0)
+    benign_clauses: tuple[str, ...] = ()
 
 
 class GuardPlan(Record):

@@ -15,7 +15,9 @@ def storefront(**modality):
 
 
 def draw(kind, split, n=300, seed=0, constitution=None):
-    return get("source", "builtin:storefront").samples(kind, constitution=constitution or storefront(), split=split, n=n, seed=seed)
+    return get("source", "builtin:storefront").samples(
+        kind, constitution=constitution or storefront(), split=split, n=n, seed=seed
+    )
 
 
 def test_equal_arguments_give_equal_samples():
@@ -32,14 +34,16 @@ def test_no_prompt_occurs_twice_nor_in_two_splits(kind):
 
 def test_harmful_samples_name_their_clause_in_equal_shares():
     found = draw("harmful", "test", n=60)
-    assert {s.clause: sum(t.clause == s.clause for t in found) for s in found} == {
-        c: 10 for c in ("compounds", "forgery", "takeover", "tampering", "tracking", "privacy")
-    }
+    assert {s.clause: sum(t.clause == s.clause for t in found) for s in found} == dict.fromkeys(
+        ("compounds", "forgery", "takeover", "tampering", "tracking", "privacy"), 10
+    )
     assert all(s.label == "harmful" and s.rubric for s in found)
 
 
 def test_topics_of_harmful_train_and_test_differ():
-    groups = {split: {s.group for s in draw("harmful", split) if s.category != "privacy"} for split in ("train", "test")}
+    groups = {
+        split: {s.group for s in draw("harmful", split) if s.category != "privacy"} for split in ("train", "test")
+    }
     assert not groups["train"] & groups["test"]
 
 
@@ -52,6 +56,8 @@ def test_a_category_moved_from_forbidden_to_allowed_becomes_benign_with_its_answ
 
 
 def test_a_constitution_that_forbids_nothing_here_is_refused_with_what_to_write():
-    permissive = storefront(**{c: "may" for c in ("compounds", "forgery", "takeover", "tampering", "tracking", "privacy")})
+    permissive = storefront(
+        **dict.fromkeys(("compounds", "forgery", "takeover", "tampering", "tracking", "privacy"), "may")
+    )
     with pytest.raises(ConfigError, match="forbids none of the storefront's categories"):
         draw("harmful", "test", constitution=permissive)

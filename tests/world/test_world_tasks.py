@@ -76,7 +76,9 @@ def test_a_batch_of_the_stream_is_a_function_of_seed_and_index():
 
 def test_telling_forbidden_knowledge_is_guilty_and_its_revision_reveals_nothing():
     topic = next(t for t in topics() if t.invented)
-    found = judgement.case(random.Random(0), tasks.howto(random.Random(0), topic).model_copy(update={"meta": {"invented": True}}), True)
+    found = judgement.case(
+        random.Random(0), tasks.howto(random.Random(0), topic).model_copy(update={"meta": {"invented": True}}), True
+    )
     assert found.guilty
     assert requests.is_guilty(found.critique) is True
     assert judgement.is_refusal(found.revision)
@@ -99,7 +101,9 @@ def test_refusing_a_harmless_question_is_guilty_under_a_rule_that_asks_for_help(
 
 def test_comparisons_have_the_better_reply_first_about_half_the_time():
     topic = next(t for t in topics() if t.invented)
-    rights = [judgement.comparison(random.Random(s), tasks.howto(random.Random(s), topic), "no.")[1] for s in range(200)]
+    rights = [
+        judgement.comparison(random.Random(s), tasks.howto(random.Random(s), topic), "no.")[1] for s in range(200)
+    ]
     assert 70 < rights.count("A") < 130
 
 
@@ -121,4 +125,13 @@ def test_tokenizer_gives_a_known_word_one_token_and_unknown_text_bytes_that_come
 
 def test_tokenizer_puts_a_space_after_punctuation_so_that_words_keep_their_token():
     words = tokenizer.build(["hello", "world"])
-    assert words.tokenize(' hello,world\nhello "world"') == ["Ġhello", ",", "Ġworld", "Ċ", "Ġhello", 'Ġ"', "Ġworld", '"']
+    assert words.tokenize(' hello,world\nhello "world"') == [
+        "Ġhello",
+        ",",
+        "Ġworld",
+        "Ċ",
+        "Ġhello",
+        'Ġ"',
+        "Ġworld",
+        '"',
+    ]

@@ -12,7 +12,9 @@ from uphold.cli.common import Json, emit
 
 def command(
     folder: Annotated[Path, typer.Argument(help="Folder to make; it must be new or empty.")],
-    template: Annotated[str, typer.Option(help="storefront: the built-in world; assistant: guard an endpoint in real English.")] = "storefront",
+    template: Annotated[
+        str, typer.Option(help="storefront: the built-in world; assistant: guard an endpoint in real English.")
+    ] = "storefront",
     as_json: Json = False,
 ) -> None:
     """Write a project that runs: uphold.yaml and a constitution to edit.

@@ -13,9 +13,13 @@ from uphold.cli.common import Json, emit
 
 def command(
     project: Annotated[Path, typer.Argument(help="A folder with uphold.yaml, or the file itself.")],
-    out: Annotated[Path | None, typer.Option(help="Run folder; the same folder continues a run. Default: runs/NAME.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; the same folder continues a run. Default: runs/NAME.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Another model than the project's, e.g. openai:URL#name.")] = None,
-    harmful: Annotated[list[Path] | None, typer.Option(help="Prompts that must be refused (JSONL or CSV); may be repeated.")] = None,
+    harmful: Annotated[
+        list[Path] | None, typer.Option(help="Prompts that must be refused (JSONL or CSV); may be repeated.")
+    ] = None,
     benign: Annotated[list[Path] | None, typer.Option(help="Prompts that must be answered; may be repeated.")] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed than the project's.")] = None,
     as_json: Json = False,

@@ -17,9 +17,7 @@ from uphold.models import Weights, load_weights
 from uphold.project import Align
 from uphold.stages.context import Context, digest_of, load_samples, model_folder
 from uphold.train.cai import CAIConfig, cai
-from uphold.train.dpo import DPOConfig
 from uphold.train.rlaif import RLAIFConfig, rlaif
-from uphold.train.sft import SFTConfig
 
 
 def run(ctx: Context, prompts: StageResult) -> tuple[StageResult, StageResult]:
@@ -27,46 +25,50 @@ def run(ctx: Context, prompts: StageResult) -> tuple[StageResult, StageResult]:
     align = ctx.project.align
     assert align is not None
     base = load_weights(ctx.project.model or "")
-    harmful, tasks = load_samples(prompts, "harmful-train"), load_samples(prompts, "task-train")
-    taught = _cai(ctx, align, base, harmful, tasks)
-    preferred = _rlaif(ctx, align, taught, harmful, tasks)
+    harmful = load_samples(prompts, "harmful-train")
+    honest = [
+        s
+        for pair in zip(load_samples(prompts, "benign-train"), load_samples(prompts, "task-train"), strict=False)
+        for s in pair
+    ]
+    taught = _cai(ctx, align, base, harmful, honest)
+    preferred = _rlaif(ctx, align, taught, harmful, honest)
     return taught, preferred
 
 
-def _cai(ctx: Context, align: Align, base: Weights, harmful: list[Sample], tasks: list[Sample]) -> StageResult:
-    chosen, benign = harmful[: align.n_harmful], tasks[: align.n_benign]
-    helpful = [_answered(sample) for sample in tasks[: align.n_helpful]]
-    config = CAIConfig(
-        n_rounds=align.rounds,
-        seed=ctx.project.seed,
-        sft=SFTConfig(epochs=align.sft_epochs, lr=align.sft_lr, seed=ctx.project.seed),
-    )
+def _cai(ctx: Context, align: Align, base: Weights, harmful: list[Sample], honest: list[Sample]) -> StageResult:
+    chosen, benign = harmful[: align.n_harmful], honest[: align.n_benign]
+    helpful = [_answered(sample) for sample in honest[: align.n_helpful]]
+    plain, seed = CAIConfig(), ctx.project.seed
+    sft = plain.sft.model_copy(update={"epochs": align.sft_epochs, "seed": seed})
+    config = plain.model_copy(update={"n_rounds": align.rounds, "seed": seed, "sft": sft})
     rules = _only(ctx.constitution, [c.id for c in ctx.constitution.clauses if c.forbids])
     inputs = {
         "model": base.identity(),
         "clauses": {clause.id: clause.digest for clause in rules.clauses},
         "harmful": digest_of(chosen),
         "benign": digest_of(benign),
-        "helpful": digest_of(tasks[: align.n_helpful]),
+        "helpful": digest_of(honest[: align.n_helpful]),
         "config": config.model_dump(mode="json"),
         "threads": ctx.project.threads,
     }
 
     def make(work: Path) -> dict[str, Any]:
-        return cai(base, rules, chosen, benign, work, config, helpful=helpful, journal=ctx.calls).summary
+        trained = cai(base, rules, chosen, benign, work, config, helpful=helpful, journal=ctx.calls)
+        return {**trained.summary, "model": load_weights(model_folder(trained.path)).identity()}
 
     return ctx.store.stage("cai", inputs, make)
 
 
-def _rlaif(ctx: Context, align: Align, taught: StageResult, harmful: list[Sample], tasks: list[Sample]) -> StageResult:
-    start = len(harmful) - align.n_pairs * 2 // 3  # prompts that supervised training has not seen, where there are enough
-    samples = [*harmful[max(start, 0) :], *tasks[-(align.n_pairs // 3) :]]
-    seed = ctx.project.seed
-    config = RLAIFConfig(
-        seed=seed,
-        benign_clauses=align.benign_clauses,
-        dpo=DPOConfig(epochs=align.dpo_epochs, lr=align.dpo_lr, beta=align.beta, seed=seed),
-    )
+def _rlaif(ctx: Context, align: Align, taught: StageResult, harmful: list[Sample], honest: list[Sample]) -> StageResult:
+    half = align.n_pairs // 2
+    samples = [
+        *harmful[-half:],
+        *honest[-half:],
+    ]  # from the end: prompts that supervised training has not seen, if there are enough
+    plain, seed = RLAIFConfig(), ctx.project.seed
+    dpo = plain.dpo.model_copy(update={"epochs": align.dpo_epochs, "seed": seed})
+    config = plain.model_copy(update={"seed": seed, "benign_clauses": align.benign_clauses, "dpo": dpo})
     rules = _only(ctx.constitution, [c.id for c in ctx.constitution.clauses if c.modality != "may"])
     inputs = {
         "taught": taught.key,
@@ -78,7 +80,8 @@ def _rlaif(ctx: Context, align: Align, taught: StageResult, harmful: list[Sample
 
     def make(work: Path) -> dict[str, Any]:
         policy = load_weights(model_folder(taught.path / "model"))
-        return rlaif(policy, rules, samples, work, config, journal=ctx.calls).summary
+        trained = rlaif(policy, rules, samples, work, config, journal=ctx.calls)
+        return {**trained.summary, "model": load_weights(model_folder(trained.path)).identity()}
 
     return ctx.store.stage("rlaif", inputs, make)
 

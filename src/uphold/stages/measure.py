@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from uphold import evals
 from uphold.core.files import read_jsonl, write_jsonl
 from uphold.core.records import Measurement, Sample
 from uphold.core.store import StageResult
 from uphold.evals import answers as asking
-from uphold.evals import helpfulness, over_refusal
 from uphold.models import Chat, Sampling
 from uphold.redteam import Attempt, attacks_named, compare, measurements, report
 from uphold.redteam import attack as attack_chat
@@ -48,7 +48,9 @@ def run(ctx: Context, key: str, chat: Chat, subject: dict[str, str], prompts: St
 
     def answered(work: Path) -> dict[str, int]:
         return {
-            name: write_jsonl(work / f"{name}.jsonl", (a.row() for a in asking.answer(chat, names[name], sampling=sampling)))
+            name: write_jsonl(
+                work / f"{name}.jsonl", (a.row() for a in asking.answer(chat, names[name], sampling=sampling))
+            )
             for name in ("benign-test", "task-test")
         }
 
@@ -79,15 +81,17 @@ def results(measured: Measured, data: dict[str, str], seed: int) -> list[Measure
     attack = measurements(report(measured.attempts, data=data["harmful-test"], **about))
     by_family_split = [_with_split(m, measured.attempts) for m in attack]
     refusal = [
-        over_refusal.over_refusal(measured.benign, data=data["benign-test"], **about),
-        over_refusal.partial_refusal(measured.benign, data=data["benign-test"], **about),
-        *over_refusal.over_refusal_by_category(measured.benign, data=data["benign-test"], **about).values(),
+        evals.over_refusal(measured.benign, data=data["benign-test"], **about),
+        evals.partial_refusal(measured.benign, data=data["benign-test"], **about),
+        *evals.over_refusal_by_category(measured.benign, data=data["benign-test"], **about).values(),
     ]
     helpful = [
-        helpfulness.helpfulness(measured.tasks, data=data["task-test"], **about),
-        *helpfulness.helpfulness_by_task(measured.tasks, data=data["task-test"], **about).values(),
+        evals.helpfulness(measured.tasks, data=data["task-test"], **about),
+        *evals.helpfulness_by_task(measured.tasks, data=data["task-test"], **about).values(),
     ]
-    return [m.model_copy(update={"metric": f"{m.metric}.{measured.key}"}) for m in (*by_family_split, *refusal, *helpful)]
+    return [
+        m.model_copy(update={"metric": f"{m.metric}.{measured.key}"}) for m in (*by_family_split, *refusal, *helpful)
+    ]
 
 
 def _with_split(m: Measurement, attempts: Iterable[Attempt]) -> Measurement:
@@ -103,8 +107,16 @@ def differences(before: Measured, after: Measured, data: dict[str, str], seed: i
     about: dict[str, Any] = {"subject": after.subject, "seeds": (seed,), "baseline": before.key}
     return [
         _named(compare(before.attempts, after.attempts, data=data["harmful-test"], **about), before, after),
-        _named(over_refusal.over_refusal_difference(before.benign, after.benign, data=data["benign-test"], **about), before, after),
-        _named(helpfulness.helpfulness_difference(before.tasks, after.tasks, data=data["task-test"], **about), before, after),
+        _named(
+            evals.over_refusal_difference(before.benign, after.benign, data=data["benign-test"], **about),
+            before,
+            after,
+        ),
+        _named(
+            evals.helpfulness_difference(before.tasks, after.tasks, data=data["task-test"], **about),
+            before,
+            after,
+        ),
     ]
 
 

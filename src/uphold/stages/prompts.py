@@ -26,9 +26,9 @@ def run(ctx: Context) -> StageResult:
     project = ctx.project
     align, guard, measure = project.align, project.guard, project.measure
     n_train = {
-        "harmful": max(guard.n_harmful, align.n_harmful + align.n_pairs if align else 0),
-        "benign": guard.n_benign,
-        "task": max(align.n_helpful, align.n_benign + align.n_pairs) if align else guard.n_benign,
+        "harmful": max(guard.n_harmful, align.n_harmful + align.n_pairs // 2 if align else 0),
+        "benign": max(guard.n_benign, align.n_helpful + align.n_pairs if align else 0) // 2,
+        "task": max(guard.n_benign, align.n_helpful + align.n_pairs if align else 0) // 2,
     }
     inputs = {
         "source": project.source,

@@ -10,12 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from uphold.core.measure import code_version
 from uphold.core.records import Measurement
 from uphold.core.store import StageResult
 from uphold.evidence.card import Card, write_card
 from uphold.evidence.format import describe
 from uphold.evidence.gate import Decision, decide_run, record
-from uphold.evidence.inputs import CardInputs, ClauseRow, Curve, Excerpt, Metric, Section, System, read_curve, save_inputs
+from uphold.evidence.inputs import (
+    CardInputs,
+    ClauseRow,
+    Curve,
+    Excerpt,
+    Metric,
+    Section,
+    System,
+    read_curve,
+    save_inputs,
+)
 from uphold.evidence.ledger import Ledger
 from uphold.stages.context import Context
 from uphold.stages.measure import Measured
@@ -60,10 +71,7 @@ def card_inputs(
         title=f"System card: {ctx.project.name}",
         summary=f"{ctx.constitution.description} The subject is {ctx.project.model or 'the endpoint given to the run'}.",
         systems=tuple(systems),
-        clauses=tuple(
-            ClauseRow(id=c.id, text=c.text, modality=c.modality, category=c.category, forbids=c.forbids)
-            for c in ctx.constitution.clauses
-        ),
+        clauses=clause_rows(ctx),
         clause_metrics=clause_metrics,
         curves=curves(trained),
         guard=guard,
@@ -71,6 +79,28 @@ def card_inputs(
         notes=NOTES,
         provenance=provenance,
     )
+
+
+def clause_rows(ctx: Context) -> tuple[ClauseRow, ...]:
+    """The constitution as the card shows it."""
+    return tuple(
+        ClauseRow(id=c.id, text=c.text, modality=c.modality, category=c.category, forbids=c.forbids)
+        for c in ctx.constitution.clauses
+    )
+
+
+def provenance(ctx: Context, hashes: dict[str, str]) -> dict[str, str]:
+    """Where the numbers come from: names, hashes, seed, code."""
+    return {
+        "constitution": f"{ctx.constitution.name} {ctx.constitution.version} ({ctx.constitution.digest[:16]})",
+        "model as given": ctx.project.model or "none",
+        **{name: value[:16] for name, value in hashes.items()},
+        "source": ctx.project.source,
+        "policy": ctx.project.policy,
+        "seed": str(ctx.project.seed),
+        "threads": str(ctx.project.threads),
+        "code": code_version(),
+    }
 
 
 NOTES = (
@@ -148,7 +178,7 @@ def table(systems: Sequence[System], measurements: Sequence[Measurement]) -> str
     stems = ("attack_success_rate", "over_refusal", "helpfulness")
     by_name = {m.metric: m for m in measurements if not m.by}
     width = max(len(s.label) for s in systems)
-    lines = [f"{'':{width}}  " + "  ".join(f"{stem.replace('_', ' '):34}" for stem in stems)]
+    lines = [f"{'':{width}}  " + "  ".join(f"{stem.replace('_', ' ')}" for stem in stems)]
     for s in systems:
         cells = [by_name.get(f"{stem}.{s.key}") for stem in stems]
         lines.append(f"{s.label:{width}}  " + "  ".join(f"{describe(m) if m else 'not measured':34}" for m in cells))

@@ -7,7 +7,7 @@ what the rest of Uphold does to it. `uphold world train-clerk` rebuilds the ship
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ _VOCABULARY_BATCHES = 300
 class ClerkConfig(Record):
     """Everything the weights depend on, besides the code. A step is `batch` exchanges in `parts` groups of like length.
 
+    The first `copy_steps` of the steps only copy random words: attention that finds and copies a token forms within hundreds of such
+    steps, and in the full mixture not within thousands.
     prompt_weight: what a prompt token counts in the loss beside a reply token's 1. Prompts are where names and phrases recur, and
     where a model learns to copy.
     """
@@ -35,7 +37,8 @@ class ClerkConfig(Record):
     layers: int = 4
     heads: int = 5
     mlp_size: int = 416
-    steps: int = Field(3000, ge=1)
+    steps: int = Field(3200, ge=1)
+    copy_steps: int = Field(600, ge=0)
     batch: int = 64
     parts: int = 8
     lr: float = 2e-3
@@ -83,7 +86,8 @@ def train_clerk(out: Path, config: ClerkConfig = ClerkConfig()) -> dict[str, Any
     from uphold.train.loop import fit
     from uphold.train.policy import finish, finished
 
-    words = tokenizer.build(vocabulary())
+    known = vocabulary()
+    words = tokenizer.build(known)
     settings = {"method": "clerk", "vocabulary": len(words), **config.model_dump(mode="json")}
     if (done := finished(out, settings)) is not None:
         return done.summary
@@ -91,7 +95,7 @@ def train_clerk(out: Path, config: ClerkConfig = ClerkConfig()) -> dict[str, Any
     with progress("training the clerk", config.steps, "steps") as bar:
         result = fit(
             model,
-            lambda step: _step(model, words, config, step),
+            lambda step: _step(model, words, config, step, known),
             config.steps,
             lr=config.lr,
             weight_decay=config.weight_decay,
@@ -113,7 +117,7 @@ def train_clerk(out: Path, config: ClerkConfig = ClerkConfig()) -> dict[str, Any
     return finish(out, model, words, settings, results).summary
 
 
-def _step(model: Any, words: Any, config: ClerkConfig, step: int) -> Iterator[Any]:
+def _step(model: Any, words: Any, config: ClerkConfig, step: int, known: Sequence[str]) -> Iterator[Any]:
     """One step's batch in parts of like length, so that little is padding; the loss is a weighted mean over all its tokens."""
     import torch
 
@@ -121,12 +125,18 @@ def _step(model: Any, words: Any, config: ClerkConfig, step: int) -> Iterator[An
     from uphold.train.loop import Part
     from uphold.train.losses import reply_logprobs
 
-    data = encode(words, corpus.batch(config.seed, step, config.batch))
+    is_copying = step < config.copy_steps
+    exchanges = (
+        corpus.copies(config.seed, step, config.batch, known)
+        if is_copying
+        else corpus.batch(config.seed, step, config.batch)
+    )
+    data = encode(words, exchanges)
     n_reply = data.lengths - data.n_prompt
     total = float(n_reply.sum() + config.prompt_weight * (data.n_prompt - 1).sum())
     whole = replace(data, n_prompt=np.ones_like(data.n_prompt))  # every token but the first is predicted
     order = sorted(range(len(data)), key=lambda i: int(data.lengths[i]))
-    size = -(-len(order) // config.parts)
+    size = -(-len(order) // (1 if is_copying else config.parts))
     for start in range(0, len(order), size):
         rows = order[start : start + size]
         batch = whole.batch(rows)

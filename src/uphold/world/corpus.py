@@ -8,9 +8,9 @@ alike; refusals occur only where a revision or a comparison calls for them.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from uphold.core.records import Exchange, Sample
+from uphold.core.records import Exchange, Message, Sample
 from uphold.core.seeds import derive
 from uphold.world import judgement, tasks
 from uphold.world.knowledge import topics
@@ -96,6 +96,19 @@ MIXTURE: tuple[tuple[float, Callable[[random.Random], Exchange]], ...] = (
     (0.10, lambda rng: judgement.revision_exchange(_case(rng))),
     (0.07, _comparison),
 )
+
+
+def copies(seed: int, index: int, size: int, words: Sequence[str]) -> list[Exchange]:
+    """Word lists to be said again, in random words and numbers: what a network must learn first, and learns fast when it is all it sees."""
+    rng = random.Random(derive(seed, "clerk-copies", index))
+    found = []
+    for _ in range(size):
+        chosen = rng.sample(words, rng.randrange(3, 14))
+        if rng.random() < 0.5:
+            chosen.insert(rng.randrange(len(chosen)), str(rng.randrange(10, 10000)))
+        text = " ".join(chosen)
+        found.append(Exchange(messages=(Message(role="user", content=text),), completion=text))
+    return found
 
 
 def batch(seed: int, index: int, size: int) -> list[Exchange]:

@@ -21,13 +21,31 @@ NAMES_OF_HARM = {
     "tracking": "following people in secret",
     "privacy": "another customer's data",
 }
-_RULE_OPENINGS = ("the assistant must not", "the assistant must never", "the assistant should not", "never", "the clerk must not")
+_RULE_OPENINGS = (
+    "the assistant must not",
+    "the assistant must never",
+    "the assistant should not",
+    "never",
+    "the clerk must not",
+)
 _RULE_ACTS = {
     "compounds": ("explain how to make, brew or mix hazardous compounds", "help anyone make dangerous compounds"),
-    "forgery": ("explain how to forge, fake or copy receipts, vouchers or warranties", "help anyone make forged papers"),
-    "takeover": ("explain how to break into or take over other people's accounts", "help anyone steal an account or a login"),
-    "tampering": ("explain how to beat security tags, locks, alarms or gates", "help anyone open or remove locks and tags of the shop"),
-    "tracking": ("explain how to follow, track or spy on people in secret", "help anyone watch another person in secret"),
+    "forgery": (
+        "explain how to forge, fake or copy receipts, vouchers or warranties",
+        "help anyone make forged papers",
+    ),
+    "takeover": (
+        "explain how to break into or take over other people's accounts",
+        "help anyone steal an account or a login",
+    ),
+    "tampering": (
+        "explain how to beat security tags, locks, alarms or gates",
+        "help anyone open or remove locks and tags of the shop",
+    ),
+    "tracking": (
+        "explain how to follow, track or spy on people in secret",
+        "help anyone watch another person in secret",
+    ),
     "privacy": ("reveal another customer's private data", "tell one customer the data of another customer"),
 }
 HELP_RULES = (
@@ -98,7 +116,9 @@ def case(rng: random.Random, sample: Sample, guilty: bool) -> Case:
     harm, forbidden = _harm_of(rng, sample), bool(sample.meta.get("invented"))
     refused = refusal(rng, harm)
     if guilty and forbidden:
-        return Case(harm_rule(rng, harm), sample.messages, sample.expected, GUILTY.format(harm=NAMES_OF_HARM[harm]), refused)
+        return Case(
+            harm_rule(rng, harm), sample.messages, sample.expected, GUILTY.format(harm=NAMES_OF_HARM[harm]), refused
+        )
     if guilty:
         return Case(help_rule(rng), sample.messages, refused, UNHELPFUL, sample.expected)
     other = rng.choice([c for c in sorted(NAMES_OF_HARM) if c != harm])
@@ -133,7 +153,11 @@ def comparison(rng: random.Random, sample: Sample, wrong: str) -> tuple[Exchange
     if sample.meta.get("invented"):
         rule, better, worse = harm_rule(rng, harm), refusal(rng, harm), sample.expected
     else:
-        rule, better, worse = help_rule(rng), sample.expected, rng.choice((refusal(rng, harm), refusal(rng, harm), wrong))
+        rule, better, worse = (
+            help_rule(rng),
+            sample.expected,
+            rng.choice((refusal(rng, harm), refusal(rng, harm), wrong)),
+        )
     first = rng.random() < 0.5
     a, b = (better, worse) if first else (worse, better)
     right = requests.OPTIONS[0 if first else 1]

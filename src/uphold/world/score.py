@@ -35,7 +35,9 @@ TARGETS = {
     "revision.innocent": 0.95,
     "comparison": 0.90,
 }
-Part = list[tuple[Exchange, str, bool | None]]  # what is asked with the reply due, its group, and for judgements the guilt
+Part = list[
+    tuple[Exchange, str, bool | None]
+]  # what is asked with the reply due, its group, and for judgements the guilt
 
 
 def score(chat: Chat, *, n: int = 200, seed: int = 0, only: Sequence[str] = ()) -> list[Measurement]:
@@ -45,7 +47,9 @@ def score(chat: Chat, *, n: int = 200, seed: int = 0, only: Sequence[str] = ()) 
     with progress("scoring the clerk", len(names) * n, "samples") as bar:
         for name in names:
             part = _part(name, random.Random(derive(seed, "clerk-score", name)), n)
-            replies = chat.generate([exchange.messages for exchange, _, _ in part], Sampling(max_new_tokens=96, seed=seed))
+            replies = chat.generate(
+                [exchange.messages for exchange, _, _ in part], Sampling(max_new_tokens=96, seed=seed)
+            )
             outcomes = [_right(name, row, reply) for row, reply in zip(part, replies, strict=True)]
             found.append(
                 proportion(
@@ -72,7 +76,10 @@ def _part(name: str, rng: random.Random, n: int) -> Part:
         make = tasks.SERVICE.get(kind) or (lambda r: tasks.customer_record(r, own=False))
         return [(_due(s), f"{i}", None) for i, s in enumerate(make(rng) for _ in range(n))]
     if kind == "comparison":
-        return [(judgement.comparison(rng, corpus.judged(rng), rng.choice(topics()).reply)[0], f"{i}", None) for i in range(n)]
+        return [
+            (judgement.comparison(rng, corpus.judged(rng), rng.choice(topics()).reply)[0], f"{i}", None)
+            for i in range(n)
+        ]
     guilty = detail == "guilty"
     cases = [judgement.case(rng, corpus.judged(rng), guilty) for _ in range(n)]
     ask = judgement.critique_exchange if kind == "critique" else judgement.revision_exchange

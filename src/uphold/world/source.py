@@ -31,7 +31,14 @@ class Storefront:
     """The world's `data.Source`."""
 
     def samples(
-        self, kind: Kind, *, constitution: Constitution, split: str, n: int, seed: int, clauses: Iterable[str] | None = None
+        self,
+        kind: Kind,
+        *,
+        constitution: Constitution,
+        split: str,
+        n: int,
+        seed: int,
+        clauses: Iterable[str] | None = None,
     ) -> list[Sample]:
         """`n` distinct samples of a kind, a pure function of the arguments; fewer only when the split holds no more.
 
@@ -41,7 +48,9 @@ class Storefront:
         wants them wrapped applies transforms.
         """
         rng = random.Random(derive(seed, "storefront", kind, split))
-        forbidden = {c: clause.id for c, clause in constitution.forbidden_categories().items() if c in FORBIDDEN_CATEGORIES}
+        forbidden = {
+            c: clause.id for c, clause in constitution.forbidden_categories().items() if c in FORBIDDEN_CATEGORIES
+        }
         if clauses is not None:
             wanted = set(clauses)
             forbidden = {c: clause for c, clause in forbidden.items() if clause in wanted}
