@@ -20,7 +20,9 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 
 def stamp(model: Any) -> int:
     """A number that changes when any parameter is replaced or written to in place. Cheap: no parameter is read."""
-    return hash(tuple((name, p.data_ptr(), p._version) for name, p in model.named_parameters()))
+    # tensors made in inference mode count no versions, and cannot be written to outside it either
+    counted = ((name, p.data_ptr(), 0 if p.is_inference() else p._version) for name, p in model.named_parameters())
+    return hash(tuple(counted))
 
 
 def memory_identity(model: Any, tokenizer: Any, ends: frozenset[int]) -> str:
