@@ -16,7 +16,7 @@ from uphold.models.hf import open_local
 if TYPE_CHECKING:
     from uphold.models.local import LocalModel
 
-FOLDERS = {"clerk": Path(__file__).parents[1] / "world" / "clerk"}
+FOLDERS = {"clerk": Path(__file__).parents[1] / "world" / "weights" / "clerk"}
 
 
 @register("backend", "builtin")
