@@ -165,13 +165,13 @@ def test_fifty_megabytes_are_refused_at_once_with_the_limit(tmp_path: Path):
     path = tmp_path / "p.md"
     with path.open("wb") as file:
         file.truncate(50 * 2**20)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(DataError) as caught:
         compile_file(path)
     assert str(caught.value) == (
         f"{path}: 50.0 MiB of prose; at most {MAX_BYTES // 2**20} MiB are compiled at a time. Split it into one file per policy."
     )
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize(
@@ -180,9 +180,9 @@ def test_fifty_megabytes_are_refused_at_once_with_the_limit(tmp_path: Path):
      ("that " * 400 + "must do it. ") * 20, '"a ' * 6_000, "|a|b|\n|-|-|\n" + "|c|d|\n" * 3_000, "<!--" * 5_000, "*" * 20_000],
 )  # fmt: skip
 def test_hostile_prose_takes_no_more_than_seconds(source: str):
-    started = time.perf_counter()
+    started = time.process_time()
     compile_text(source)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 # -- the command --------------------------------------------------------------------------------------------------------
@@ -238,9 +238,9 @@ SPEC = Path(__file__).parents[3] / "shared" / "data" / "openai-model-spec" / "mo
 @pytest.mark.skipif(not SPEC.is_file(), reason="the Model Spec lies beside the checkout only where it was fetched")
 def test_the_model_spec_gives_two_hundred_traceable_clauses_in_two_seconds():
     compile_file(SPEC)  # once for imports and caches
-    started = time.perf_counter()
+    started = time.process_time()
     found = compile_file(SPEC)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert len(found.clauses) >= 200
     for clause in found.clauses:
         written = found.source[slice(*clause.span)]

@@ -43,7 +43,7 @@ def command(
     ] = "error",
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", min=10, help="Resamples for the intervals of bridging scores.")
-    ] = 100,
+    ] = 200,
     seed: Annotated[int, typer.Option("--seed", help="Seed of everything drawn.")] = 0,
     as_json: Json = False,
 ) -> None:

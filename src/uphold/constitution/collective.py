@@ -1,9 +1,9 @@
 """Clauses from a public consultation: what people of different minds agree on.
 
 Takes votes on statements (`opinions.votes`); finds opinion groups (`opinions.groups`), how far each group stands behind each statement
-(`opinions.support`) and what bridges them (`opinions.bridging`); gives clause proposals: statements that most of *every* group
-agrees with, near-duplicates merged, each with its support. After Collective Constitutional AI (Huang et al. 2024, arXiv:2406.07814:
-about 1,000 people, 1,127 statements and 38,252 votes became 75 principles). Left out: collecting votes, moderating statements, rewording them.
+(`opinions.support`) and what bridges them (`opinions.bridging`); gives clause proposals: statements that most of *every* group agrees
+with, near-duplicates merged, each with its support. After Collective Constitutional AI (Huang et al. 2024, arXiv:2406.07814: about
+1,000 people, 1,127 statements and 38,252 votes became 75 principles). Left out: collecting votes, moderating statements, rewording them.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def read_opinions(
     min_votes: int = MIN_VOTES,
     confidence: float = CONFIDENCE,
     revotes: Revotes = "error",
-    n_boot: int = 100,
+    n_boot: int = 200,
     seed: int = 0,
 ) -> Opinions:
     """Read and analyse one consultation; see `analyse`. Raises DataError on files that cannot be used."""
@@ -135,7 +135,7 @@ def analyse(
     min_votes: int = MIN_VOTES,
     confidence: float = CONFIDENCE,
     level: float = 0.95,
-    n_boot: int = 100,
+    n_boot: int = 200,
     seed: int = 0,
 ) -> Opinions:
     """Groups, support, bridging scores and proposals.

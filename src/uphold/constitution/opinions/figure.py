@@ -45,15 +45,9 @@ def save_map(path: Path, votes: Votes, groups: Groups, command: str) -> Path:
     figure = Figure(figsize=(6.4, 5.2), layout="constrained")
     axes = figure.add_subplot()
     unplaced_P = groups.group_P < 0
-    x_N, y_N = groups.coordinates_PD[unplaced_P].T
-    axes.scatter(
-        x_N,
-        y_N,
-        s=8,
-        c="#BBBBBB",
-        marker=".",
-        label=f"too few votes (n={int(unplaced_P.sum())})",
-    )
+    if unplaced_P.any():
+        x_N, y_N = groups.coordinates_PD[unplaced_P].T
+        axes.scatter(x_N, y_N, s=8, c="#BBBBBB", marker=".", label=f"too few votes (n={len(x_N)})")
     for g in range(groups.n):
         x_N, y_N = groups.coordinates_PD[groups.group_P == g].T
         axes.scatter(
