@@ -15,7 +15,6 @@ _HOMES = {
     "Threshold": "uphold.guard.threshold",
     "Verdict": "uphold.guard.base",
     "choose_threshold": "uphold.guard.threshold",
-    "evaluate": "uphold.guard.evaluate",
     "operator_loop": "uphold.guard.operator",
     "reply": "uphold.guard.examples",
     "train_guard": "uphold.guard.train",

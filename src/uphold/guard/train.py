@@ -34,6 +34,7 @@ from uphold.guard.examples import (
     exchange_of,
     family_of,
     from_constitution,
+    group_of,
     is_harmful,
     is_prompt,
     prompt_key,
@@ -56,15 +57,16 @@ MAX_CLAUSE_ROWS = 4000  # harmful texts that clause heads are fitted on: they on
 class GuardSettings(Record):
     """How to train. fpr_budget: share of benign traffic that may be refused, per stage, held with confidence `level`.
 
-    window: words judged together. q0: damping of short texts. c: inverse strengths of regularisation to choose from, by AUPRC on a
-    fifth of the fit part; clause_c: of the clause heads. exchange: judge replies with their prompts. fit, threshold and test: shares
-    of the examples.
+    prompt_window, reply_window: words judged together; a prompt's is short, so that the request stands out of what is wrapped around
+    it. q0: dampings of short texts, c: inverse strengths of regularisation, both to choose from by AUPRC on groups held out of the fit
+    part; clause_c: of the clause heads. exchange: judge replies with their prompts. fit, threshold and test: shares of the examples.
     """
 
     features: FeatureSpec = FeatureSpec()
-    window: int = Field(64, ge=4, le=100_000)
-    q0: float = Field(100.0, ge=0.0)
-    c: tuple[float, ...] = Field((3.0, 10.0, 30.0), min_length=1)
+    prompt_window: int = Field(16, ge=4, le=100_000)
+    reply_window: int = Field(64, ge=4, le=100_000)
+    q0: tuple[float, ...] = Field((1000.0, 100.0, 3000.0), min_length=1)
+    c: tuple[float, ...] = Field((10.0, 3.0, 30.0), min_length=1)
     clause_c: float = Field(10.0, gt=0.0)
     max_iter: int = Field(150, ge=1)
     fpr_budget: float = Field(0.01, gt=0.0, lt=1.0)
@@ -116,8 +118,9 @@ def train_guard(
     thresholds: dict[Stage, Threshold] = {}
     with progress("guard", len(kinds), unit="stages") as bar:
         for stage in kinds:
-            fitted = _fit_stage(stage, _of(stage, parts["fit"]), settings)
-            stages[stage], thresholds[stage] = _with_threshold(fitted, _of(stage, parts["threshold"]), settings)
+            fitted, calibration = _fit_stage(stage, _of(stage, parts["fit"]), settings)
+            held_out = _of(stage, parts["threshold"])
+            stages[stage], thresholds[stage] = _with_threshold(fitted, held_out, calibration, settings)
             bar.advance()
     about["thresholds"] = {name: t.model_dump(mode="json") for name, t in thresholds.items()}
     guard = LinearGuard(stages, about)
@@ -197,60 +200,85 @@ def _measured(guard: LinearGuard, test: Sequence[Example], constitution: Constit
 
 @dataclass
 class _Rows:
-    """Texts to fit on, one row per unit: key of its prompt, words of the prompt and of the reply, what it is, its share of its example."""
+    """Texts to fit on, one row per unit: which example it is of, its words (of the prompt, of the reply), what it is, its share."""
 
-    owners: list[str]
-    prompts: list[list[str]]
-    replies: list[list[str]]
+    examples: Sequence[Example]
+    owners: NDArray[np.int64]
+    words: dict[str, list[list[str]]]
     harmful: NDArray[np.bool_]
-    clauses: list[str | None]
-    kinds: list[str]
     shares: Floats
+
+    @property
+    def clauses(self) -> list[str | None]:
+        return [self.examples[i].clause for i in self.owners]
+
+    @property
+    def kinds(self) -> list[str]:
+        return [f"{source_of(self.examples[i])}/{family_of(self.examples[i])}" for i in self.owners]
+
+
+_BLOCKS: dict[Stage, tuple[str, ...]] = {"input": ("prompt",), "output": ("reply",), "exchange": ("prompt", "reply")}
 
 
 def _rows(stage: Stage, examples: Sequence[Example], settings: GuardSettings) -> _Rows:
-    rows = _Rows([], [], [], np.zeros(0, dtype=bool), [], [], np.zeros(0))
-    labels, shares = [], []
-    for example in examples:
+    words: dict[str, list[list[str]]] = {block: [] for block in _BLOCKS[stage]}
+    owners, shares = [], []
+    for i, example in enumerate(examples):
         exchange = exchange_of(example)
-        harmful = is_harmful(example)
         context, latest = turns_text(exchange.messages)
-        prompt = features.words(latest)
         if stage == "input":
-            units = [prompt] if harmful else _windows(prompt, settings.window)
+            units = _prompt_units(features.words(latest), is_harmful(example), settings.prompt_window)
         else:
-            answer = features.words(exchange.completion)
-            units = [answer] if harmful else _beginnings(answer, settings.window)
+            units = _reply_units(features.words(exchange.completion), is_harmful(example), settings.reply_window)
         units = [unit for unit in units if unit]
-        asked = features.words(f"{context}\n{latest}")[-settings.window :]
         for unit in units:
-            rows.owners.append(prompt_key(example))
-            rows.prompts.append(unit if stage == "input" else asked)
-            rows.replies.append(unit)
-            rows.clauses.append(example.clause)
-            rows.kinds.append(f"{source_of(example)}/{family_of(example)}")
-            labels.append(harmful)
+            words[_BLOCKS[stage][-1]].append(unit)
+            if stage == "exchange":
+                words["prompt"].append(features.words(f"{context}\n{latest}")[-settings.reply_window :])
+            owners.append(i)
             shares.append(1 / len(units))
-    rows.harmful, rows.shares = np.array(labels, dtype=bool), np.array(shares, dtype=float)
-    return rows
+    harmful = np.array([is_harmful(examples[i]) for i in owners], dtype=bool)
+    return _Rows(examples, np.array(owners, dtype=np.int64), words, harmful, np.array(shares, dtype=float))
 
 
-def _windows(words: list[str], window: int) -> list[list[str]]:
-    """A text in windows as the guard will judge it; the whole when it is short."""
-    if len(words) <= window:
+def _prompt_units(words: list[str], harmful: bool, window: int) -> list[list[str]]:
+    """A harmful prompt whole: which part of it does the harm is not known. A benign one in windows, as it will be judged."""
+    if harmful or len(words) <= window:
         return [words]
-    return [words[max(0, end - window) : end] for end in [*range(window, len(words), max(1, window // 2)), len(words)]]
+    ends = [*range(window, len(words), max(1, window // 2)), len(words)]
+    return [words[end - window : end] for end in ends]
 
 
-def _beginnings(words: list[str], window: int) -> list[list[str]]:
-    """A text whole, and what a reader of the stream has seen at each quarter."""
-    ends = dict.fromkeys(-(-len(words) * k // 4) for k in (4, 1, 2, 3))
-    return (
-        [words[max(0, end - window) : end] for end in ends if end] if len(words) <= window else _windows(words, window)
-    )
+def _reply_units(words: list[str], harmful: bool, window: int) -> list[list[str]]:
+    """A harmful reply whole. A benign one also as a reader of the stream has seen it at each quarter: benign all along."""
+    if harmful:
+        return [words]
+    if len(words) > window:
+        return _prompt_units(words, harmful, window)
+    return [words[:end] for end in dict.fromkeys(-(-len(words) * k // 4) for k in (4, 1, 2, 3)) if end]
 
 
-def _fit_stage(stage: Stage, examples: Sequence[Example], settings: GuardSettings) -> StageModel:
+class _Counts(NamedTuple):
+    """Feature counts (rows, buckets) and squared idf (buckets,) of each block."""
+
+    counts: list[Any]
+    q: list[Floats]
+
+    def of(self, rows: NDArray[Any]) -> list[tuple[Any, Floats]]:
+        return [(counts[rows], q) for counts, q in zip(self.counts, self.q, strict=True)]
+
+
+class _Calibration(NamedTuple):
+    """Logits of examples that were not fitted on, and whether they are harmful."""
+
+    logits: Floats
+    harmful: NDArray[np.bool_]
+
+
+def _fit_stage(
+    stage: Stage, examples: Sequence[Example], settings: GuardSettings
+) -> tuple[StageModel, _Calibration | None]:
+    """The stage without calibration and threshold, and what to calibrate it on where the threshold part lacks a class."""
     rows = _rows(stage, examples, settings)
     for harmful, name in ((True, "harmful"), (False, "benign")):
         if not (rows.harmful == harmful).any():
@@ -258,63 +286,95 @@ def _fit_stage(stage: Stage, examples: Sequence[Example], settings: GuardSetting
             raise DataError(
                 f"no {name} {what} to train the {stage} guard on. Add some, or give the constitution's clauses examples."
             )
-    texts = {"prompt": rows.prompts, "reply": rows.replies}
-    blocks = {"input": ("prompt",), "output": ("reply",), "exchange": ("prompt", "reply")}[stage]
-    counts = [features.count_matrix(texts[block], settings.features) for block in blocks]
-    data = [(matrix, logistic.squared_idf(matrix)) for matrix in counts]
-    fit = _fit_harm(rows, data, settings)
-    clauses, heads = _fit_clauses(rows, data, settings)
-    tables = [
-        _table(w, q, [head.w[i] for head in heads]) for i, (w, (_, q)) in enumerate(zip(fit.w, data, strict=True))
-    ]
-    built = {
-        block: Head(table, settings.features, settings.window, settings.q0)
-        for block, table in zip(blocks, tables, strict=True)
-    }
+    matrices = [features.count_matrix(rows.words[block], settings.features) for block in _BLOCKS[stage]]
+    data = _Counts(matrices, [logistic.squared_idf(matrix) for matrix in matrices])
+    (q0, c), calibration = _choose(stage, rows, data, settings)
+    fit = _fit_harm(rows, data, np.arange(len(rows.owners)), q0, c, settings)
+    clauses, heads = _fit_clauses(rows, data, q0, settings)
+    return _assembled(stage, data, fit, clauses, heads, q0, settings), calibration
+
+
+def _fit_harm(
+    rows: _Rows, data: _Counts, at: NDArray[np.int64], q0: float, c: float, settings: GuardSettings
+) -> logistic.Fit:
+    """The head that tells harmful from benign, fitted on the rows `at`."""
+    kinds = rows.kinds
+    weights = logistic.balanced(rows.harmful[at], [kinds[i] for i in at], rows.shares[at])
+    return logistic.fit(data.of(at), rows.harmful[at], weights, q0=q0, c=c, max_iter=settings.max_iter)
+
+
+def _choose(
+    stage: Stage, rows: _Rows, data: _Counts, settings: GuardSettings
+) -> tuple[tuple[float, float], _Calibration | None]:
+    """(q0, c) that rank best, judged as the guard will judge, examples of groups that were not fitted on; and their logits."""
+    shares = {"in": 0.8, "out": 0.2}
+    is_out = np.array([split_of(group_of(example), shares, "choose") == "out" for example in rows.examples], dtype=bool)
+    held_out = [example for example, out in zip(rows.examples, is_out, strict=True) if out]
+    fitted = np.flatnonzero(~is_out[rows.owners])
+    labels = np.array([is_harmful(example) for example in held_out], dtype=bool)
+    if len(set(labels)) < 2 or len(set(rows.harmful[fitted])) < 2:
+        return (settings.q0[0], settings.c[0]), None
+
+    def trial(q0: float, c: float) -> _Calibration:
+        model = _assembled(stage, data, _fit_harm(rows, data, fitted, q0, c, settings), (), [], q0, settings)
+        return _Calibration(_logits(model, held_out), labels)
+
+    tried: dict[tuple[float, float], _Calibration] = {}
+    for q0 in settings.q0:
+        tried[q0, settings.c[0]] = trial(q0, settings.c[0])
+    q0 = max(tried, key=lambda each: _quality(tried[each]))[0]
+    for c in settings.c[1:]:
+        tried[q0, c] = trial(q0, c)
+    best = max(tried, key=lambda each: _quality(tried[each]))
+    return best, tried[best]
+
+
+def _quality(trial: _Calibration) -> float:
+    return float(auprc(ranking(trial.logits.tolist(), trial.harmful.tolist())))
+
+
+def _assembled(
+    stage: Stage,
+    data: _Counts,
+    fit: logistic.Fit,
+    clauses: tuple[str, ...],
+    heads: Sequence[logistic.Fit],
+    q0: float,
+    settings: GuardSettings,
+) -> StageModel:
+    built = {}
+    for i, block in enumerate(_BLOCKS[stage]):
+        table = _table(fit.w[i], data.q[i], [head.w[i] for head in heads])
+        window = settings.prompt_window if stage == "input" else settings.reply_window
+        built[block] = Head(table, settings.features, window, q0)
     bias = np.array([head.bias for head in heads], dtype=float)
     return StageModel(stage, built.get("prompt"), built.get("reply"), fit.bias, clauses, bias)
 
 
-def _fit_harm(rows: _Rows, data: Sequence[tuple[Any, Floats]], settings: GuardSettings) -> logistic.Fit:
-    """The head that tells harmful from benign, with the regularisation that did best on texts it was not fitted on."""
-    every = np.arange(len(rows.harmful))
-
-    def fit(at: NDArray[np.int64], c: float) -> logistic.Fit:
-        weights = logistic.balanced(rows.harmful[at], [rows.kinds[i] for i in at], rows.shares[at])
-        part = [(counts[at], q) for counts, q in data]
-        return logistic.fit(part, rows.harmful[at], weights, q0=settings.q0, c=c, max_iter=settings.max_iter)
-
-    def quality(c: float) -> float:
-        trial = fit(every[~held_out], c)
-        logits = trial.bias + sum(
-            (counts[held_out] @ w) / np.sqrt(counts[held_out] @ q + settings.q0)
-            for (counts, q), w in zip(data, trial.w, strict=True)
-        )
-        return float(auprc(ranking(logits, rows.harmful[held_out])))
-
-    held_out = np.array([split_of(owner, {"in": 0.8, "out": 0.2}, "c") == "out" for owner in rows.owners])
-    if len(settings.c) == 1 or len(set(rows.harmful[held_out])) < 2 or len(set(rows.harmful[~held_out])) < 2:
-        return fit(every, settings.c[0])
-    return fit(every, max(settings.c, key=quality))
+def _logits(stage: StageModel, examples: Sequence[Example]) -> Floats:
+    """The logit of each example. One without a word scores 0 whatever the weights: it gets a logit below all others."""
+    found = [peak.logit if peak else None for peak in stage.peaks([exchange_of(e) for e in examples])]
+    floor = min((z for z in found if z is not None), default=0.0) - 1.0
+    return np.array([floor if z is None else z for z in found], dtype=float)
 
 
 def _fit_clauses(
-    rows: _Rows, data: Sequence[tuple[Any, Floats]], settings: GuardSettings
+    rows: _Rows, data: _Counts, q0: float, settings: GuardSettings
 ) -> tuple[tuple[str, ...], list[logistic.Fit]]:
     """A head per clause that tells its harmful texts from those of the other clauses."""
-    named = np.array([i for i, clause in enumerate(rows.clauses) if clause and rows.harmful[i]], dtype=np.int64)
+    owners = rows.clauses
+    named = np.array([i for i, clause in enumerate(owners) if clause and rows.harmful[i]], dtype=np.int64)
     named = named[:: max(1, -(-len(named) // MAX_CLAUSE_ROWS))]
-    clauses = tuple(sorted({str(rows.clauses[i]) for i in named}))
+    clauses = tuple(sorted({str(owners[i]) for i in named}))
     if len(clauses) < 2:
-        nothing = logistic.Fit([np.zeros(len(q)) for _, q in data], 0.0)
+        nothing = logistic.Fit([np.zeros(len(q)) for q in data.q], 0.0)
         return clauses, [nothing] * len(clauses)
-    part = [(counts[named], q) for counts, q in data]
-    of_clause = np.array([rows.clauses[i] for i in named], dtype=object)
+    of_clause = np.array([owners[i] for i in named], dtype=object)
     heads = []
     for clause in clauses:
         is_this = of_clause == clause
         weights = np.where(is_this, 0.5 / is_this.sum(), 0.5 / (~is_this).sum()) * len(named)
-        heads.append(logistic.fit(part, is_this, weights, q0=settings.q0, c=settings.clause_c, max_iter=40))
+        heads.append(logistic.fit(data.of(named), is_this, weights, q0=q0, c=settings.clause_c, max_iter=40))
     return clauses, heads
 
 
@@ -336,20 +396,20 @@ def _steps(values: Floats) -> tuple[NDArray[np.int16], float]:
 
 
 def _with_threshold(
-    stage: StageModel, examples: Sequence[Example], settings: GuardSettings
+    stage: StageModel, examples: Sequence[Example], calibration: _Calibration | None, settings: GuardSettings
 ) -> tuple[StageModel, Threshold]:
-    """The stage calibrated on `examples`, flagging within the benign refusal budget there."""
-    found = [peak.logit if peak else None for peak in stage.peaks([exchange_of(e) for e in examples])]
-    # a text without a word scores 0 whatever the weights: it is benign traffic that is never refused
+    """The stage flagging within the benign refusal budget on `examples`; calibrated on them, or on `calibration` if they lack a class."""
+    logits = _logits(stage, examples)
     harmful = np.array([is_harmful(e) for e in examples], dtype=bool)
-    floor = min((z for z in found if z is not None), default=0.0) - 1.0
-    logits = np.array([floor if z is None else z for z in found], dtype=float)
-    if not (~harmful).any():
+    benign = [i for i, e in enumerate(examples) if not is_harmful(e)]
+    if not benign:
         raise DataError(
             f"no benign examples left to set the {stage.stage} guard's threshold on: {len(examples)} examples, all harmful. "
             "Give more benign examples."
         )
-    slope, shift = logistic.platt(logits, harmful)
-    chosen = choose_threshold(logits[~harmful].tolist(), settings.fpr_budget, settings.level)
+    on = _Calibration(logits, harmful) if harmful.any() or calibration is None else calibration
+    slope, shift = logistic.platt(on.logits, on.harmful)
+    groups = [group_of(examples[i]) for i in benign]
+    chosen = choose_threshold(logits[benign].tolist(), settings.fpr_budget, settings.level, groups)
     calibrated = replace(stage, slope=slope, shift=shift, flag_at=chosen.value)
     return calibrated, chosen.model_copy(update={"value": calibrated.threshold})
