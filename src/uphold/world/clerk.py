@@ -7,7 +7,8 @@ what the rest of Uphold does to it. `uphold world train-clerk` rebuilds the ship
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from uphold.core.progress import progress
-from uphold.core.records import Record
+from uphold.core.records import Exchange, Record
 from uphold.core.seeds import seed_everything
 from uphold.world import corpus, tokenizer
 
@@ -29,6 +29,7 @@ class ClerkConfig(Record):
 
     The first `copy_steps` of the steps only copy random words: attention that finds and copies a token forms within hundreds of such
     steps, and in the full mixture not within thousands.
+    Then `refine_steps` on a mixture with more of what comes last (records, codes), at a lower rate.
     prompt_weight: what a prompt token counts in the loss beside a reply token's 1. Prompts are where names and phrases recur, and
     where a model learns to copy.
     """
@@ -42,6 +43,8 @@ class ClerkConfig(Record):
     batch: int = 64
     parts: int = 8
     lr: float = 2e-3
+    refine_steps: int = Field(2400, ge=1)
+    refine_lr: float = 1e-3
     prompt_weight: float = Field(0.3, ge=0, le=1)
     weight_decay: float = 0.05
     seed: int = 0
@@ -83,7 +86,6 @@ def new_model(config: ClerkConfig, vocab_size: int, pad_id: int, eos_id: int) ->
 
 def train_clerk(out: Path, config: ClerkConfig = ClerkConfig()) -> dict[str, Any]:
     """Train the clerk and save it in `out/model`; returns what `out/train.json` holds. The same call continues a killed run."""
-    from uphold.train.loop import fit
     from uphold.train.policy import finish, finished
 
     known = vocabulary()
@@ -92,51 +94,73 @@ def train_clerk(out: Path, config: ClerkConfig = ClerkConfig()) -> dict[str, Any
     if (done := finished(out, settings)) is not None:
         return done.summary
     model = new_model(config, len(words), words.pad_token_id, words.eos_token_id)
-    with progress("training the clerk", config.steps, "steps") as bar:
-        result = fit(
-            model,
-            lambda step: _step(model, words, config, step, known),
-            config.steps,
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            seed=config.seed,
-            checkpoint_dir=out / "checkpoints",
-            checkpoint_every=config.checkpoint_every,
-            settings=settings,
-            log_path=out / "log.jsonl",
-            on_log=lambda line: bar.advance(1),
-        )
+
+    def learn(step: int) -> Iterator[Any]:
+        if step < config.copy_steps:
+            return _parts(model, words, config, corpus.copies(config.seed, step, config.batch, known), 1)
+        return _parts(model, words, config, corpus.batch(config.seed, step, config.batch), config.parts)
+
+    def refine(step: int) -> Iterator[Any]:
+        exchanges = corpus.batch(config.seed, config.steps + step, config.batch, corpus.REFINING)
+        return _parts(model, words, config, exchanges, config.parts)
+
+    first = _phase("learn", model, learn, config.steps, config.lr, config, settings, out)
+    last = _phase("refine", model, refine, config.refine_steps, config.refine_lr, config, settings, out)
     results = {
         "n_parameters": sum(p.numel() for p in model.parameters()),
-        "n_steps": result.n_steps,
-        "last_loss_nats": result.last_loss,
-        "n_tokens": result.n_tokens,
-        "tokens_per_s": result.tokens_per_s,
-        "seconds": result.seconds,
+        "n_steps": first.n_steps + last.n_steps,
+        "last_loss_nats": last.last_loss,
+        "n_tokens": first.n_tokens + last.n_tokens,
+        "seconds": first.seconds + last.seconds,
     }
-    return finish(out, model, words, settings, results).summary
+    summary = finish(out, model, words, settings, results).summary
+    for phase in ("learn", "refine"):
+        shutil.rmtree(out / f"checkpoints-{phase}", ignore_errors=True)
+    return summary
 
 
-def _step(model: Any, words: Any, config: ClerkConfig, step: int, known: Sequence[str]) -> Iterator[Any]:
-    """One step's batch in parts of like length, so that little is padding; the loss is a weighted mean over all its tokens."""
+def _phase(
+    name: str,
+    model: Any,
+    step_loss: Callable[[int], Iterator[Any]],
+    n_steps: int,
+    lr: float,
+    config: ClerkConfig,
+    settings: dict[str, Any],
+    out: Path,
+) -> Any:
+    """One stretch of training with a schedule of its own; finished phases are read back from their last checkpoint."""
+    from uphold.train.loop import fit
+
+    return fit(
+        model,
+        step_loss,
+        n_steps,
+        lr=lr,
+        weight_decay=config.weight_decay,
+        seed=config.seed,
+        checkpoint_dir=out / f"checkpoints-{name}",
+        checkpoint_every=config.checkpoint_every,
+        settings={**settings, "phase": name},
+        label=f"training the clerk: {name}",
+        log_path=out / f"{name}.jsonl",
+    )
+
+
+def _parts(model: Any, words: Any, config: ClerkConfig, exchanges: Sequence[Exchange], n_parts: int) -> Iterator[Any]:
+    """A step's batch in parts of like length, so that little is padding; the loss is a weighted mean over all its tokens."""
     import torch
 
     from uphold.train.batches import encode
     from uphold.train.loop import Part
     from uphold.train.losses import reply_logprobs
 
-    is_copying = step < config.copy_steps
-    exchanges = (
-        corpus.copies(config.seed, step, config.batch, known)
-        if is_copying
-        else corpus.batch(config.seed, step, config.batch)
-    )
     data = encode(words, exchanges)
     n_reply = data.lengths - data.n_prompt
     total = float(n_reply.sum() + config.prompt_weight * (data.n_prompt - 1).sum())
     whole = replace(data, n_prompt=np.ones_like(data.n_prompt))  # every token but the first is predicted
     order = sorted(range(len(data)), key=lambda i: int(data.lengths[i]))
-    size = -(-len(order) // (1 if is_copying else config.parts))
+    size = -(-len(order) // n_parts)
     for start in range(0, len(order), size):
         rows = order[start : start + size]
         batch = whole.batch(rows)
@@ -149,5 +173,5 @@ def _step(model: Any, words: Any, config: ClerkConfig, step: int, known: Sequenc
             -(weight_N * logprobs_N).sum() / total,
             batch.n_tokens,
             metrics={"reply_loss_share": reply_loss},
-            batch=f"stream batch {step}",
+            batch="the stream",
         )

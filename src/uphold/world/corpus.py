@@ -86,7 +86,8 @@ def _answered(sample: Sample) -> Exchange:
     return Exchange(messages=sample.messages, completion=sample.expected)
 
 
-MIXTURE: tuple[tuple[float, Callable[[random.Random], Exchange]], ...] = (
+Mixture = Sequence[tuple[float, Callable[[random.Random], Exchange]]]
+MIXTURE: Mixture = (
     (0.31, lambda rng: _answered(_howto(rng))),
     (0.22, lambda rng: _answered(_service(rng))),
     (0.07, lambda rng: _answered(_private(rng))),
@@ -96,6 +97,11 @@ MIXTURE: tuple[tuple[float, Callable[[random.Random], Exchange]], ...] = (
     (0.10, lambda rng: judgement.revision_exchange(_case(rng))),
     (0.07, _comparison),
 )
+
+
+# the last phase of training: the same tasks, with more of what is learned last
+_SHARES = (0.26, 0.24, 0.13, 0.08, 0.03, 0.10, 0.09, 0.07)
+REFINING = tuple((share, make) for share, (_, make) in zip(_SHARES, MIXTURE, strict=True))
 
 
 def copies(seed: int, index: int, size: int, words: Sequence[str]) -> list[Exchange]:
@@ -111,8 +117,8 @@ def copies(seed: int, index: int, size: int, words: Sequence[str]) -> list[Excha
     return found
 
 
-def batch(seed: int, index: int, size: int) -> list[Exchange]:
+def batch(seed: int, index: int, size: int, mixture: Mixture = MIXTURE) -> list[Exchange]:
     """The `index`-th batch of the stream: `size` exchanges, a pure function of its arguments."""
     rng = random.Random(derive(seed, "clerk-corpus", index))
-    makers = rng.choices([make for _, make in MIXTURE], [weight for weight, _ in MIXTURE], k=size)
+    makers = rng.choices([make for _, make in mixture], [weight for weight, _ in mixture], k=size)
     return [make(rng) for make in makers]
