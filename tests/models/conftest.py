@@ -66,7 +66,11 @@ def served(*arguments: str, env: dict[str, str] | None = None) -> Iterator[str]:
         yield json.loads(line)["spec"]
     finally:
         process.terminate()
-        process.wait(10)
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+            process.wait()
         process.stdout.close()
         process.stderr.close()
 

@@ -13,6 +13,7 @@ import pytest
 from uphold.cli.main import run
 from uphold.cli.models import parse_options
 from uphold.core.errors import ConfigError
+from uphold.models import load
 
 
 def test_check_says_what_a_model_is(tiny, capsys):
@@ -111,24 +112,19 @@ def test_serving_says_where_and_stops_on_an_interrupt():
         "0",
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    line = process.stdout.readline()
-    assert line.startswith("serving fake:echo as openai:http://127.0.0.1:")
-    spec = line.split(" as ")[1].strip()
-    assert spec.endswith("/v1#echo")
-    import time
-    import urllib.request
-
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(100):
-        try:
-            opener.open(spec.removeprefix("openai:").partition("/v1")[0] + "/health", timeout=5).close()
-            break
-        except OSError:
-            time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert "Traceback" not in err
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("serving fake:echo as openai:http://127.0.0.1:")
+        spec = line.split(" as ")[1].strip()
+        assert spec.endswith("/v1#echo")
+        load(spec).check()  # waits until it listens
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "Traceback" not in err
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_serving_a_model_that_cannot_answer_ends_at_once(capsys):

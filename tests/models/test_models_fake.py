@@ -63,7 +63,7 @@ def test_latency_is_waited_once_a_call():
     chat = load("fake:echo", latency_s=0.05)
     started = time.perf_counter()
     chat.generate([asked("a")] * 10)
-    assert 0.05 <= time.perf_counter() - started < 0.4
+    assert 0.05 <= time.perf_counter() - started < 0.5  # ten times would be 0.5
 
 
 def test_a_word_counts_as_a_token():

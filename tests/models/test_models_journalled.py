@@ -130,7 +130,7 @@ def test_a_label_shows_progress_and_none_shows_none(tmp_path, capsys):
         JournalledChat(FakeChat("x"), journal).generate(asked("a"))
         assert capsys.readouterr().err == ""
         JournalledChat(FakeChat("x"), journal, label="replies").generate(asked("a", "b"))
-        assert capsys.readouterr().err == "replies 2 prompts in 0:00\n"
+        assert capsys.readouterr().err.startswith("replies 2 prompts in ")
 
 
 def test_a_part_that_is_known_in_full_is_not_run_and_one_known_in_part_is_run_whole(tiny):

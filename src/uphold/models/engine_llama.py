@@ -375,6 +375,6 @@ def _shared(rows: Sequence[Tokens]) -> int:
     most = min(len(row) for row in rows) - 1
     if len(rows) < 2:
         return 0
-    low, high = min(rows, key=list), max(rows, key=list)  # rows in order: what the first and the last have in common, all have
+    low, high = min(rows, key=list), max(rows, key=list)  # in order: what the first and the last share, all share
     n = next((i for i in range(most) if low[i] != high[i]), most)
     return n if n >= SHARE_FROM else 0

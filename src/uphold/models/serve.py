@@ -32,6 +32,7 @@ from uphold.models.base import Chat, Completion, Sampling
 KEY_NAME = "UPHOLD_SERVE_KEY"
 MAX_BODY_BYTES = 2**20
 DEFAULT_NEW_TOKENS = 256
+SHUTDOWN_S = 5
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -152,7 +153,14 @@ def run(app: Starlette, bound: socket.socket) -> None:
         import uvicorn
     except ImportError:
         raise MissingExtra("uvicorn", "gateway") from None
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", server_header=False)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,  # a reader that never finishes its stream must not keep us alive
+    )
     uvicorn.Server(config).run(sockets=[bound])
 
 
