@@ -134,12 +134,14 @@ def _label(row: Mapping[str, Any], path: Path, line: int) -> Label:
         raise DataError(
             f"{path}:{line}: no column 'label'. {_columns(row)} Say which rows are harmful and which benign."
         )
-    value = row["label"]
+    return label_named(row["label"], f"{path}:{line}: label")
+
+
+def label_named(value: Any, where: str) -> Label:
+    """The label a file means: by name, or 1 for harmful and 0 for benign. Raises DataError at `where`."""
     name = str(int(value) if isinstance(value, bool) or value in (0.0, 1.0) else value).strip().lower()
     if name not in _LABELS:
-        raise DataError(
-            f"{path}:{line}: label {value!r} is neither harmful nor benign. Write harmful or 1, benign or 0."
-        )
+        raise DataError(f"{where} {value!r} is neither harmful nor benign. Write harmful or 1, benign or 0.")
     return _LABELS[name]
 
 
@@ -221,7 +223,7 @@ def _csv_rows(path: Path, file: IO[bytes], delimiter: str) -> Iterator[tuple[int
         for row in reader:
             yield reader.line_num, row
     except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: not valid CSV: {error}. Check the quotes.") from None
+        raise DataError(f"{path}:{reader.reader.line_num}: not valid CSV: {error}. Check the quotes.") from None
     finally:
         csv.field_size_limit(limit)
 

@@ -167,10 +167,12 @@ def prepare(
 
 
 def _stages(fit: Sequence[Example], settings: GuardSettings) -> list[Stage]:
+    """A stage per kind of text that was given; the constitution's prompts alone ask for no guard on prompts."""
+    given = [e for e in fit if source_of(e) != CONSTITUTION] or fit
     stages: list[Stage] = []
-    if any(is_prompt(e) for e in fit):
+    if any(is_prompt(e) for e in given):
         stages.append("input")
-    if not all(is_prompt(e) for e in fit):
+    if not all(is_prompt(e) for e in given):
         stages.append("exchange" if settings.exchange else "output")
     return stages
 
