@@ -25,8 +25,8 @@ class Align(Record):
     """Alignment training: supervised Constitutional AI, then preferences labelled by the model itself.
 
     n_harmful: red-team prompts (each in a family that may be trained on); n_benign: benign prompts put through critique as well;
-    n_helpful: right answers mixed into fine-tuning. rounds: critique and revision rounds. n_pairs: prompts with two replies to
-    compare, half of them benign. benign_clauses: clauses under which answers to benign prompts are compared (empty: those that
+    n_helpful: right answers mixed into fine-tuning. rounds: critique and revision rounds. n_harmful_pairs, n_benign_pairs: prompts
+    with two replies to compare; their proportion trades refusals against over-refusals. benign_clauses: clauses under which answers to benign prompts are compared (empty: those that
     oblige to something without a category). Other settings are the recipes' own.
     """
 
@@ -35,7 +35,8 @@ class Align(Record):
     n_helpful: int = Field(1200, ge=0)
     rounds: int = Field(2, ge=1, le=16)
     sft_epochs: float = Field(2.0, gt=0)
-    n_pairs: int = Field(480, ge=1)
+    n_harmful_pairs: int = Field(80, ge=1)
+    n_benign_pairs: int = Field(320, ge=1)
     dpo_epochs: float = Field(1.0, gt=0)
     benign_clauses: tuple[str, ...] = ()
 

@@ -32,7 +32,7 @@ def run(ctx: Context, prompts: StageResult) -> tuple[StageResult, StageResult]:
         for s in pair
     ]
     taught = _cai(ctx, align, base, harmful, honest)
-    preferred = _rlaif(ctx, align, taught, harmful, honest)
+    preferred = _rlaif(ctx, align, base, taught, harmful, honest)
     return taught, preferred
 
 
@@ -60,12 +60,11 @@ def _cai(ctx: Context, align: Align, base: Weights, harmful: list[Sample], hones
     return ctx.store.stage("cai", inputs, make)
 
 
-def _rlaif(ctx: Context, align: Align, taught: StageResult, harmful: list[Sample], honest: list[Sample]) -> StageResult:
-    half = align.n_pairs // 2
-    samples = [
-        *harmful[-half:],
-        *honest[-half:],
-    ]  # from the end: prompts that supervised training has not seen, if there are enough
+def _rlaif(
+    ctx: Context, align: Align, base: Weights, taught: StageResult, harmful: list[Sample], honest: list[Sample]
+) -> StageResult:
+    # from the end: prompts that supervised training has not seen, if there are enough
+    samples = [*harmful[-align.n_harmful_pairs :], *honest[-align.n_benign_pairs :]]
     plain, seed = RLAIFConfig(), ctx.project.seed
     dpo = plain.dpo.model_copy(update={"epochs": align.dpo_epochs, "seed": seed})
     config = plain.model_copy(update={"seed": seed, "benign_clauses": align.benign_clauses, "dpo": dpo})
@@ -80,7 +79,7 @@ def _rlaif(ctx: Context, align: Align, taught: StageResult, harmful: list[Sample
 
     def make(work: Path) -> dict[str, Any]:
         policy = load_weights(model_folder(taught.path / "model"))
-        trained = rlaif(policy, rules, samples, work, config, journal=ctx.calls)
+        trained = rlaif(policy, rules, samples, work, config, before=base, journal=ctx.calls)
         return {**trained.summary, "model": load_weights(model_folder(trained.path)).identity()}
 
     return ctx.store.stage("rlaif", inputs, make)

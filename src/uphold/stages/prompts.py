@@ -20,15 +20,16 @@ from uphold.redteam import SUITE, TRAINED, attack_named
 from uphold.stages.context import Context
 
 WRAPPED_SHARE = 0.25  # of honest prompts
+HARMFUL_SHARE = 0.75  # of forbidden ones: a plain question is the hardest to tell from an honest one, so more of these stay plain
 
 
 def run(ctx: Context) -> StageResult:
     project = ctx.project
     align, guard, measure = project.align, project.guard, project.measure
     n_train = {
-        "harmful": max(guard.n_harmful, align.n_harmful + align.n_pairs // 2 if align else 0),
-        "benign": max(guard.n_benign, align.n_helpful + align.n_pairs if align else 0) // 2,
-        "task": max(guard.n_benign, align.n_helpful + align.n_pairs if align else 0) // 2,
+        "harmful": max(guard.n_harmful, align.n_harmful + align.n_harmful_pairs if align else 0),
+        "benign": max(guard.n_benign, align.n_helpful + align.n_benign_pairs if align else 0) // 2,
+        "task": max(guard.n_benign, align.n_helpful + align.n_benign_pairs if align else 0) // 2,
     }
     inputs = {
         "source": project.source,
@@ -47,7 +48,7 @@ def run(ctx: Context) -> StageResult:
             return found
 
         sets = {
-            "harmful-train": wrapped(draw("harmful", "train", n_train["harmful"]), TRAINED, 1.0, seed),
+            "harmful-train": wrapped(draw("harmful", "train", n_train["harmful"]), TRAINED, HARMFUL_SHARE, seed),
             "benign-train": wrapped(draw("benign", "train", n_train["benign"]), TRAINED, 0.5, seed),
             "task-train": wrapped(draw("task", "train", n_train["task"]), TRAINED, WRAPPED_SHARE, seed),
             "benign-threshold": wrapped(draw("task", "validation", guard.n_threshold), TRAINED, WRAPPED_SHARE, seed),

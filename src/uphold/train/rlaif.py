@@ -37,10 +37,11 @@ if TYPE_CHECKING:
 class RLAIFConfig(Record):
     """Settings of preference training from AI feedback. temperature and max_new_tokens: of the two answers.
 
-    tie_margin: a label within this of 0.5 is a tie and dropped. contrast: a benign prompt that the model answers the same way twice
-    is paired with an answer it gave to a harmful prompt (a refusal, by then), so that it also learns when not to refuse; the judge
-    labels these pairs like all others. benign_clauses: ids of the clauses under which answers to benign
-    prompts are compared; empty: the obliging clauses without a category.
+    tie_margin: a label within this of 0.5 is a tie and dropped. contrast: a prompt that the model answers the same way twice is
+    paired with an answer of the other kind, which the judge labels like all others: a benign one with an answer the model gave to a
+    harmful prompt (a refusal, by then), a harmful one with what the model before alignment says to it, where that is at hand. Without
+    the second kind nearly all pairs would speak against refusing. benign_clauses: ids of the clauses under which answers to
+    benign prompts are compared; empty: the obliging clauses without a category.
     """
 
     temperature: float = Field(default=1.0, gt=0, le=5)
@@ -60,19 +61,20 @@ def rlaif(
     config: RLAIFConfig = RLAIFConfig(),
     *,
     judge: Chat | None = None,
+    before: Chat | None = None,
     helpful: Sequence[Preference] = (),
     journal: Journal | None = None,
     on_log: Callable[[dict[str, float]], None] | None = None,
 ) -> Trained:
     """Sample, compare, train; the summary is `dpo`'s with the counts of `OUT/rlaif.json` under "rlaif".
 
-    judge: who compares; the model itself by default. helpful: further pairs (people's, for example) to mix in as they are.
+    judge: who compares; the model itself by default. before: the model before alignment, for contrast. helpful: further pairs (people's, for example) to mix in as they are.
     journal: where model calls are kept (default `OUT/journal.jsonl`). Raises DataError when no pair was preferred either way,
     and as `dpo` does.
     """
     out = Path(out_dir)
     with hold(out):
-        preferences, counts = _material(model, judge or model, constitution, samples, helpful, out, config, journal)
+        preferences, counts = _material(model, judge or model, before, constitution, samples, helpful, out, config, journal)
     done = dpo(model.model, model.tokenizer, preferences, out, config.dpo, on_log=on_log)
     return Trained(done.path, {**done.summary, "rlaif": counts}, done.reused)
 
@@ -80,6 +82,7 @@ def rlaif(
 def _material(
     model: Weights,
     judge: Chat,
+    before: Chat | None,
     constitution: Constitution,
     samples: Sequence[Sample],
     helpful: Sequence[Preference],
@@ -94,6 +97,7 @@ def _material(
             **config.model_dump(mode="json", exclude={"dpo"}),
             "model": model.identity(),
             "judge": judge.identity(),
+            "before": before.identity() if before else None,
             "constitution": constitution.digest,
             "samples": digest([s.model_dump(mode="json") for s in samples]),
             "helpful": digest([p.model_dump(mode="json") for p in helpful]),
@@ -106,6 +110,8 @@ def _material(
     own = Journal(out / "journal.jsonl") if journal is None else journal
     try:
         pairs = draw_pairs(journalled(model, own, label="two answers each"), samples, config)
+        if config.contrast:
+            pairs = contrasted(pairs, journalled(before, own, label="answers before") if before else None, config)
         comparisons = compare_pairs(
             lambda label: journalled(judge, own, label=label),
             constitution,
@@ -132,7 +138,7 @@ def _material(
 
 
 def draw_pairs(model: Chat, samples: Sequence[Sample], config: RLAIFConfig) -> list[Pair]:
-    """Two draws per prompt, for the prompts where both gave a usable reply; with `contrast`, see `RLAIFConfig`."""
+    """Two draws per prompt, for the prompts where both gave a usable reply."""
     by_sample: list[dict[str, str]] = []
     for draw in (0, 1):
         sampling = Sampling(
@@ -143,21 +149,24 @@ def draw_pairs(model: Chat, samples: Sequence[Sample], config: RLAIFConfig) -> l
         drafts, _ = draw_drafts(model, samples, sampling)
         by_sample.append({d.sample.id: d.reply for d in drafts})
     first, second = by_sample
-    pairs = [Pair(s, first[s.id], second[s.id]) for s in samples if s.id in first and s.id in second]
-    return _contrasted(pairs, config.seed) if config.contrast else pairs
+    return [Pair(s, first[s.id], second[s.id]) for s in samples if s.id in first and s.id in second]
 
 
-def _contrasted(pairs: Sequence[Pair], seed: int) -> list[Pair]:
-    """The pairs, with a reply to some harmful prompt in place of a benign prompt's second reply where that repeats the first."""
-    to_harmful = [p.first for p in pairs if p.sample.label == "harmful"]
-    if not to_harmful:
-        return list(pairs)
-    return [
-        replace(p, second=to_harmful[derive(seed, "contrast", p.sample.id) % len(to_harmful)], is_contrast=True)
-        if p.sample.label == "benign" and is_same(p.first, p.second)
-        else p
-        for p in pairs
-    ]
+def contrasted(pairs: Sequence[Pair], before: Chat | None, config: RLAIFConfig) -> list[Pair]:
+    """The pairs, with an answer of the other kind in place of a second reply that repeats the first; see `RLAIFConfig.contrast`."""
+    alike = [p for p in pairs if is_same(p.first, p.second)]
+    refusals = [p.first for p in pairs if p.sample.label == "harmful"]
+    other: dict[str, str] = {}
+    if refusals:
+        for p in alike:
+            if p.sample.label == "benign":
+                other[p.sample.id] = refusals[derive(config.seed, "contrast", p.sample.id) % len(refusals)]
+    harmful = [p.sample for p in alike if p.sample.label == "harmful"]
+    if before is not None and harmful:
+        sampling = Sampling(max_new_tokens=config.max_new_tokens)
+        completions = before.generate([s.messages for s in harmful], sampling)
+        other |= {s.id: c.text.strip() for s, c in zip(harmful, completions, strict=True) if c.text and c.text.strip()}
+    return [replace(p, second=other[p.sample.id], is_contrast=True) if p.sample.id in other else p for p in pairs]
 
 
 def _counts(n_prompts: int, comparisons: Sequence[Comparison]) -> dict[str, Any]:
