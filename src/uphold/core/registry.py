@@ -24,7 +24,7 @@ T = TypeVar("T")
 # kind -> modules whose import registers its built-in entries
 PROVIDERS: dict[str, tuple[str, ...]] = {
     "backend": ("uphold.models.builtin", "uphold.models.hf", "uphold.models.openai", "uphold.models.fake"),
-    "source": ("uphold.world.source", "uphold.data.files"),
+    "source": ("uphold.world.source", "uphold.data.files", "uphold.data.assistant"),
     "transform": ("uphold.data.transforms",),
     "attack": ("uphold.redteam.attacks",),
     "grader": ("uphold.redteam.grading",),
