@@ -57,6 +57,14 @@ def test_many_words_at_once_get_the_buckets_each_gets_alone():
         assert sorted(found.buckets[found.edges[i] : found.edges[i + 1]].tolist()) == buckets_of(word)
 
 
+@given(text.filter(bool), st.integers(1, 4), st.integers(4, 6))
+def test_a_word_alone_is_hashed_like_many(word, low, high):
+    spec = FeatureSpec(bits=16, char_min=low, char_max=high)
+    many, one = features.word_buckets([word], spec), features.one_word(word, spec)
+    assert sorted(one.buckets.tolist()) == sorted(many.buckets.tolist())
+    assert (one.hashes.tolist(), one.edges.tolist()) == (many.hashes.tolist(), many.edges.tolist())
+
+
 def test_buckets_are_the_same_in_another_process():
     code = (
         "from uphold.guard.features import *; s = FeatureSpec(bits=12, char_min=2, char_max=3); f = word_buckets(['Bomb', 'naïve'], s);"
@@ -94,6 +102,11 @@ def test_words_do_not_depend_on_how_the_text_is_cut(text, cuts):
         assert len(rest) < MAX_WORD
         found += [word for word, _ in done]
     assert found + ([rest] if rest else []) == features.words(text)
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=300))
+def test_plain_ascii_is_cut_into_the_same_words_as_any_text(text):
+    assert features.words(text) == features.words(text + " é")[:-1] == list(features.iter_words(text))
 
 
 @given(text)

@@ -61,17 +61,23 @@ class PromptSet(Record):
         return f"{len(self.examples)} of {self.n_rows} rows ({self.n_blank} blank, {self.n_duplicates} repeated)"
 
 
-def read_prompts(paths: Sequence[str | Path], label: Label | None = None, *, completions: bool = False) -> PromptSet:
+def read_prompts(
+    paths: Sequence[str | Path],
+    label: Label | None = None,
+    *,
+    completions: bool = False,
+    names: Sequence[str] | None = None,
+) -> PromptSet:
     """The prompts of several files together.
 
     label: what all of them are; None: each row says so in its `label` column. completions: rows with a `completion` become Exchanges,
-    their label in meta, judged as replies. Sources in meta are file names, with their folders where two names are the same. Raises
+    their label in meta, judged as replies. names: what to call each file in meta (default `file_names`). Raises
     DataError for a file that is missing, empty, not text, in another format, or lacks a column.
     """
     files = [Path(path) for path in paths]
     if not files:
         raise DataError("no files given: name at least one JSONL or CSV file with a 'prompt' column.")
-    names = _names(files)
+    names = file_names(files) if names is None else names
     found: dict[tuple[str, str], Sample | Exchange] = {}
     n_rows = n_blank = 0
     by_file = dict.fromkeys(names, 0)
@@ -101,7 +107,9 @@ def read_prompts(paths: Sequence[str | Path], label: Label | None = None, *, com
     )
 
 
-def _names(files: Sequence[Path]) -> list[str]:
+def file_names(paths: Sequence[str | Path]) -> list[str]:
+    """What files are called in results: their names, with their folders where two names are the same; never a whole path."""
+    files = [Path(path) for path in paths]
     plain = [path.name for path in files]
     if len(set(plain)) == len(plain):
         return plain

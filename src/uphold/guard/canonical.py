@@ -36,7 +36,7 @@ _LEET = str.maketrans("4@3105$78", "aaeiosstb")
 _LEET_WORD = re.compile(r"(?<![^\s\"'(])(?=[a-zA-Z@$]*[0134578@$])[a-zA-Z0134578@$]{1,20}(?![^\s\"'),.;:?!])")
 _LEET_SURE = re.compile(r"[a-zA-Z][0134578@$]+[a-zA-Z]|[a-zA-Z]{2}[0134578@$]+$|^[0134578@$][a-zA-Z]{3}")
 _LEET_SEEN = re.compile(r"[a-zA-Z][0134578@$]|[0134578@$][a-zA-Z]")
-_SPELLED_SEEN = re.compile(r"\w[-._*|/+]\w[-._*|/+]\w\b")
+_SPELLED_SEEN = re.compile(r"[-._*|/+]\w[-._*|/+]\w\b")
 _NUMBERS_SEEN = re.compile(r"[0-9A-Fa-f]{2,8}[ ,:]+[0-9A-Fa-f]{2,8}[ ,:]+[0-9A-Fa-f]{2,8}")
 _SPELLED_JOINED = re.compile(r"(?<![^\s\"'(])\w(?:[-._*|/+]\w)+(?![^\s\"'),;:?!.])")
 _SPELLED_SPACED = re.compile(r"(?<!\S)\w(?: \w){3,}(?!\S)")
@@ -67,7 +67,7 @@ _SHIFTS = [
 ]
 _ATBASH = str.maketrans(string.ascii_letters, string.ascii_lowercase[::-1] + string.ascii_uppercase[::-1])
 _TABLES = [*_SHIFTS, _ATBASH]
-_PART = re.compile(r"[:\n\"“”`]+")
+_PART_ENDS = str.maketrans(dict.fromkeys(':"“”`', "\n"))
 
 
 def views(text: str) -> list[str]:
@@ -88,20 +88,23 @@ def views(text: str) -> list[str]:
 def _undone(text: str) -> Iterator[str]:
     """`text` after each decoder that changes it. The cheap question comes first: plain writing is most of what is seen."""
     lengths = list(map(len, text.split()))
+    longest = max(lengths, default=0)
+    has_spaced = longest > 255 or b"\1\1\1\1" in bytes(lengths)  # four letters in a row that stand alone
+    has_digit = any(digit in text for digit in "0123456789")
     decoders: list[Callable[[str], str]] = []
     if not text.isascii():
         decoders += [_untag, _plain_letters]
-    if _LEET_SEEN.search(text):
+    if (has_digit or "@" in text or "$" in text) and _LEET_SEEN.search(text):
         decoders.append(_unleet)
-    if lengths.count(1) > 3 or _SPELLED_SEEN.search(text):
+    if has_spaced or _SPELLED_SEEN.search(text):
         decoders.append(_unspell)
     if "\\" in text or "%" in text or "&" in text:
         decoders.append(_unescape)
-    if max(lengths, default=0) >= 16:
+    if longest >= 16:
         decoders += [_unbase64, _unbase32, _unhex]
-    if _NUMBERS_SEEN.search(text):
+    if has_digit and _NUMBERS_SEEN.search(text):
         decoders += [_undecimal, _unhex, _unbinary]
-    if text.count('"') > 2 or text.count("'") > 2 or "“" in text:
+    if text.count('"') > 2 or text.count(" '") > 1 or "“" in text:
         decoders.append(_parts)
     for decode in dict.fromkeys(decoders):
         view = decode(text)
@@ -124,8 +127,8 @@ def _unleet(text: str) -> str:
 
 
 def _unspell(text: str) -> str:
-    tokens = text.split()
-    if len(tokens) > 5 and sum(len(token) == 1 for token in tokens) > 0.7 * len(tokens):
+    lengths = list(map(len, text.split()))
+    if len(lengths) > 5 and lengths.count(1) > 0.7 * len(lengths):
         return " ".join(word.replace(" ", "") for word in re.split(r"\s{2,}", text))
     joined = _SPELLED_JOINED.sub(lambda m: m[0][::2], text) if _SPELLED_SEEN.search(text) else text
     return _SPELLED_SPACED.sub(lambda m: m[0][::2], joined)
@@ -210,10 +213,10 @@ def _everyday(text: str) -> tuple[int, float]:
 
 def _deciphered(text: str) -> Iterator[str]:
     """The least English part of the text under a letter shift or in mirror writing, where that makes it far more like English."""
-    parts = [part for part in _PART.split(text) if len(part) >= 16]
-    part = min(parts, key=lambda part: (_everyday(part[:400])[1], -len(part)), default="")
-    held = _everyday(part[:400])[1]
-    if not part or held > 0.2:
+    parts = [part for part in text.translate(_PART_ENDS).split("\n") if len(part) >= 16]
+    shares = [(_everyday(part[:400])[1], -len(part), part) for part in parts]
+    held, _, part = min(shares, default=(1.0, 0, ""))
+    if held > 0.2:
         return
 
     def is_english(sample: str) -> bool:

@@ -13,7 +13,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
+from operator import mul
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +41,7 @@ INVISIBLE = (
 )
 _WORD = re.compile(rf"[^{_SEPARATORS}{INVISIBLE}][^{_SEPARATORS}]{{0,{MAX_WORD - 1}}}")
 _INVISIBLE = re.compile(f"[{INVISIBLE}]+")
+_ASCII_SEPARATORS = {code: " " for code in range(128) if not chr(code).isalnum()}
 
 _MASK = (1 << 64) - 1
 _STEP = 0x9E3779B97F4A7C15
@@ -74,6 +77,10 @@ class WordBuckets(NamedTuple):
 
 def words(text: str) -> list[str]:
     """The raw words of `text`, in order; each at most MAX_WORD characters. Nothing is changed inside a word."""
+    if text.isascii():  # three times faster, and the same
+        found = text.translate(_ASCII_SEPARATORS).split()
+        if not found or max(map(len, found)) <= MAX_WORD:
+            return found
     return _WORD.findall(text)
 
 
@@ -99,7 +106,7 @@ def split_complete(buffer: str) -> tuple[list[tuple[str, int]], str]:
 def iter_words(text: str) -> Iterator[str]:
     """`words`, one at a time: a long text without a list of its words."""
     if len(text) < 1 << 16:
-        return iter(_WORD.findall(text))
+        return iter(words(text))
     return (match.group() for match in _WORD.finditer(text))
 
 
@@ -117,6 +124,7 @@ def _mixed(x: UInts) -> UInts:
 
 
 _POSITION = _mixed(np.arange(1, 4 * MAX_WORD, dtype=np.uint64) * np.uint64(_STEP)) | np.uint64(1)
+_POSITION_LIST: list[int] = _POSITION.tolist()
 
 
 def word_buckets(raw_words: Sequence[str], spec: FeatureSpec) -> WordBuckets:
@@ -150,6 +158,32 @@ def word_buckets(raw_words: Sequence[str], spec: FeatureSpec) -> WordBuckets:
     return WordBuckets(np.concatenate(found)[order].astype(np.int64), edges, hashes)
 
 
+def one_word(word: str, spec: FeatureSpec) -> WordBuckets:
+    """`word_buckets` of a single word in plain integers (its buckets in another order): what a stream asks for, five times faster."""
+    codes = [_code(char) for char in f"\x02{normalise(word)[: 4 * MAX_WORD - 4]}\x03"]
+    hashed = _mix(sum(map(mul, codes, _POSITION_LIST)) & _MASK)
+    shift = 64 - spec.bits
+    found = [_mix(hashed) >> shift]
+    rolling = codes
+    for n in range(1, spec.char_max + 1):
+        if n > 1:
+            rolling = [(r * _STEP + c) & _MASK for r, c in zip(rolling, codes[n - 1 :], strict=False)]
+        if n >= spec.char_min:
+            found += [_mix((r + n) & _MASK) >> shift for r in rolling]
+    return WordBuckets(np.array(found, dtype=np.int64), np.array([0, len(found)]), np.array([hashed], dtype=np.uint64))
+
+
+@lru_cache(maxsize=4096)
+def _code(char: str) -> int:
+    return _mix((ord(char) + 1) * _STEP & _MASK)
+
+
+def _mix(x: int) -> int:
+    x = ((x ^ (x >> 30)) * _MIX_1) & _MASK
+    x = ((x ^ (x >> 27)) * _MIX_2) & _MASK
+    return x ^ (x >> 31)
+
+
 def pair_buckets(before: UInts, after: UInts, spec: FeatureSpec) -> Ints:
     """Bucket of each (word before, word) pair of word hashes, shapes (m,) and (m,)."""
     mixed = _mixed(before * np.uint64(_PAIR_1) + after * np.uint64(_PAIR_2))
@@ -158,10 +192,7 @@ def pair_buckets(before: UInts, after: UInts, spec: FeatureSpec) -> Ints:
 
 def pair_bucket(before: int, after: int, spec: FeatureSpec) -> int:
     """`pair_buckets` of one pair in plain integers: what a stream uses, three times faster than arrays of length one."""
-    x = (before * _PAIR_1 + after * _PAIR_2) & _MASK
-    x = ((x ^ (x >> 30)) * _MIX_1) & _MASK
-    x = ((x ^ (x >> 27)) * _MIX_2) & _MASK
-    return (x ^ (x >> 31)) >> (64 - spec.bits)
+    return _mix((before * _PAIR_1 + after * _PAIR_2) & _MASK) >> (64 - spec.bits)
 
 
 def spread(edges: Ints, chosen: Ints) -> tuple[Ints, Ints]:

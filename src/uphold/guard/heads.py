@@ -78,10 +78,12 @@ class WordRows:
     def _add(self, words: Sequence[str]) -> Cache:
         cache = self._cache
         new = list(dict.fromkeys(word for word in words if word not in cache.index))
+        if not new:  # another thread was faster
+            return cache
         if len(cache.index) + len(new) > CACHED_WORDS:
             cache = Cache(self.table.clauses.shape[1])
             new = list(dict.fromkeys(words))
-        found = features.word_buckets(new, self.spec)
+        found = features.word_buckets(new, self.spec) if len(new) > 1 else features.one_word(new[0], self.spec)
         low = len(cache.index)
         rows = slice(low, low + len(new))
         begins = found.edges[:-1]

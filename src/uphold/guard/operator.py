@@ -17,7 +17,7 @@ from uphold.core.errors import DataError
 from uphold.core.measure import paired_difference, proportion
 from uphold.core.records import Measurement, Record, Sample
 from uphold.core.seeds import derive, uniform
-from uphold.data.files import PromptSet, read_prompts
+from uphold.data.files import PromptSet, file_names, read_prompts
 from uphold.guard.evaluate import verdicts
 from uphold.guard.examples import data_hash, exchange_of, is_harmful, source_of
 from uphold.guard.guarded import GuardedChat
@@ -73,7 +73,11 @@ def read_files(harmful: Sequence[str | Path], benign: Sequence[str | Path]) -> O
     for name, paths in (("harmful", harmful), ("benign", benign)):
         if not paths:
             raise DataError(f"no files of {name} prompts: a guard learns from both kinds. Give --{name} FILE.")
-    return OperatorData(read_prompts(harmful, "harmful"), read_prompts(benign, "benign"))
+    names = file_names([*harmful, *benign])
+    return OperatorData(
+        read_prompts(harmful, "harmful", names=names[: len(harmful)]),
+        read_prompts(benign, "benign", names=names[len(harmful) :]),
+    )
 
 
 def train_input_guard(
