@@ -82,6 +82,16 @@ def test_the_same_item_under_different_leads_is_two_clauses():
     assert second.id == f"{first.id}.2"
 
 
+def test_they_are_the_people_bound_last():
+    source = "Employees who travel must carry a passport. They may claim meals. Managers must check claims. They may refuse them."
+    assert [clause.text for clause in compile_text(source).clauses] == [
+        "Employees who travel must carry a passport.",
+        "Employees may claim meals.",
+        "Managers must check claims.",
+        "Managers may refuse them.",
+    ]
+
+
 def test_rewrapping_a_paragraph_keeps_its_ids():
     flat = "The assistant must tell the price. It should be polite."
     assert [c.id for c in compile_text(flat).clauses] == [c.id for c in compile_text(flat.replace(" ", "\n")).clauses]

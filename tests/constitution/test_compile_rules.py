@@ -180,6 +180,19 @@ def test_a_subject_shared_with_a_plain_verb_is_found():
     assert read("Members are welcome and must register.") == [("must", "Members must register.")]
 
 
+def test_nobody_may_is_a_prohibition():
+    assert read("Nobody may work alone at night.") == [("must", "Nobody may work alone at night.")]
+
+
+def test_verbs_that_share_an_object_stay_together_even_when_unknown():
+    sentence = "You will not reproduce, frobnicate, resell or exploit any part of the service."
+    assert [text for _, text in read(sentence)] == [sentence]
+
+
+def test_a_thing_that_must_be_done_is_not_taken_for_the_agent():
+    assert read("It must be logged within a day.") == [("must", "It must be logged within a day.")]
+
+
 def test_labels_and_connectives_are_left_out():
     assert read("Refunds: However, the assistant must ask first.") == [("must", "The assistant must ask first.")]
 

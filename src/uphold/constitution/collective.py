@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uphold.constitution.language import STOPWORDS, content, directives, similar_pairs
+from uphold.constitution.language import STOPWORDS, content, directives, similar_pairs, without_common
 from uphold.constitution.opinions.bridging import Bridging, measure_bridging
 from uphold.constitution.opinions.figure import group_name
 from uphold.constitution.opinions.groups import MIN_VOTES, Groups, find_groups
@@ -30,7 +30,9 @@ from uphold.core.records import Record
 from uphold.core.seeds import derive
 
 CONFIDENCE = 0.9
-SIMILAR = 0.6  # shared content words over all, from which two statements count as one
+SIMILAR = (
+    0.75  # shared content words over all, from which two statements count as one; words in a fifth of them left aside
+)
 
 
 class GroupSupport(Record):
@@ -213,7 +215,7 @@ def _proposals(results: Sequence[StatementResult], support: Support, confidence:
     """Statements that every group supports, the widest consensus first; a near-duplicate of a better one is merged into it."""
     agreed = [i for i in range(len(results)) if results[i].n and (support.majority_GS[:, i] >= confidence).all()]
     agreed.sort(key=lambda i: (-support.consensus_S[i], results[i].id))
-    sets = [content(results[i].text) for i in agreed]
+    sets = without_common([content(results[i].text) for i in agreed])
     alike: dict[int, list[int]] = {}
     for a, b, _ in similar_pairs(sets, SIMILAR):
         if _polarity(results[agreed[a]].text) == _polarity(results[agreed[b]].text):

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 BODY: tuple[Role, ...] = ("body",)
 MAX_BYTES = 4 * 2**20  # some 700,000 words: longer than any policy; more is a corpus
 MAX_CLAUSES = 20_000
+_CONTENTS = re.compile(r"\[[^\[\]]+\]\(#[^()]*\)")  # an item that is nothing but a link into the document
 _MODAL_HEADERS: dict[str, Modality] = {  # table columns whose cells complete "The assistant ..."
     "must": "must",
     "must not": "must",
@@ -98,7 +99,7 @@ class Paragraph:
     block: Block
     raw: str
     sentences: list[Sentence]
-    agent: str | None = None
+    agents: list[str | None] = field(default_factory=list)  # who "it" is in each sentence
     lead: Lead | None = None
     lead_span: tuple[int, int] | None = None
     by_rules: list[list[Norm]] = field(default_factory=list)
@@ -192,7 +193,9 @@ def _paragraphs(document: Document, include: Collection[Role]) -> dict[int, Para
             if end - start > MAX_SENTENCE:
                 document.skipped["overlong sentence"] += 1
                 continue
-            if words := clean(text[start:end], titles):
+            if _CONTENTS.fullmatch(text):
+                document.skipped["table of contents"] += 1
+            elif words := clean(text[start:end], titles):
                 span = (block.offset(start), block.offset(end))
                 parts.append(Sentence(span, text[start:end], words))
         if parts:
@@ -210,18 +213,18 @@ def _apply_rules(paragraphs: Mapping[int, Paragraph]) -> None:
         lead_at = paragraph.block.lead
         if lead_at in leads:
             paragraph.lead, paragraph.lead_span = leads[lead_at], paragraphs[lead_at].sentences[-1].span
-        elif heading := _column_lead(paragraph.block.column, paragraph.agent):
+        elif heading := _column_lead(paragraph.block.column, paragraph.agents[0]):
             paragraph.lead = heading
         for k, sentence in enumerate(paragraph.sentences):
             is_first = k == 0 and paragraph.lead is not None
-            found, took = _norms(paragraph, sentence.words, is_first)
+            found, took = _norms(paragraph, sentence.words, paragraph.agents[k], is_first)
             paragraph.by_rules.append(found)
             if took:
                 paragraph.used_lead = True
                 if lead_at is not None:
                     used.add(lead_at)
         if i in introducing and paragraph.raw.rstrip("*_ ").endswith(":"):
-            leads[i] = read_lead(paragraph.sentences[-1].words, agent=paragraph.agent, outer=paragraph.lead)
+            leads[i] = read_lead(paragraph.sentences[-1].words, agent=paragraph.agents[-1], outer=paragraph.lead)
     for i in used:  # what the items say in full needs no clause of its own
         paragraphs[i].by_rules[-1] = []
     for i in leads:
@@ -234,20 +237,24 @@ def _apply_rules(paragraphs: Mapping[int, Paragraph]) -> None:
             paragraphs[i].by_rules[-1] = []
 
 
-def _norms(paragraph: Paragraph, words: str, is_first: bool) -> tuple[list[Norm], bool]:
+def _norms(paragraph: Paragraph, words: str, agent: str | None, is_first: bool) -> tuple[list[Norm], bool]:
     quoted = paragraph.block.kind == "footnote" or paragraph.block.role != "body"
     if is_first and paragraph.lead is not None:
-        return item_norms(words, paragraph.lead, agent=paragraph.agent)
-    return norms(words, agent=paragraph.agent, imperatives=not quoted), False
+        return item_norms(words, paragraph.lead, agent=agent)
+    return norms(words, agent=agent, imperatives=not quoted), False
 
 
 def _name_agents(paragraphs: Mapping[int, Paragraph]) -> None:
-    """Who "it" is in each paragraph: the last one bound in it, else the one the whole document binds most."""
-    spoken = {i: next((who for s in p.sentences if (who := speaker(s.words))), None) for i, p in paragraphs.items()}
-    counted = Counter(who for who in spoken.values() if who is not None)
+    """Who "it" is in each sentence: the one bound last before it in its paragraph, else the one the whole document binds most."""
+    spoken = {i: [speaker(sentence.words) for sentence in paragraph.sentences] for i, paragraph in paragraphs.items()}
+    counted = Counter(who for names in spoken.values() for who in names if who is not None)
     usual = counted.most_common(1)[0][0] if counted else None
+    usual = None if usual and usual.endswith("s") else usual  # a "they" far from its people is more likely things
     for i, paragraph in paragraphs.items():
-        paragraph.agent = spoken[i] or usual
+        last = None
+        for who in spoken[i]:
+            paragraph.agents.append(last or who or usual)
+            last = who or last
 
 
 def _column_lead(column: str, agent: str | None) -> Lead | None:

@@ -79,7 +79,7 @@ def _joins(tokens: list[Token], start: int, end: int, negated: bool, words: set[
         if word in (",", ";") and tokens[k + 1].word not in COORDINATORS:
             kind = _opens(tokens, start, k, _past_sequencers(tokens, k + 1, end), end)
             if kind and not _is_inside(tokens, start, k, kind, is_set_off=True):
-                found.append(_Join(k, k + 1, kind, word if word == "," else "and"))
+                found.append(_Join(k, k + 1, kind, word if word == "," else _tie(tokens, k + 1, "and")))
         elif word in ("and", "or", "but", "nor", "and/or"):
             join = _coordinated(tokens, start, k, end, negated)
             if join:
@@ -98,10 +98,13 @@ def _coordinated(tokens: list[Token], start: int, k: int, end: int, negated: boo
     if _is_inside(tokens, start, k, kind, is_set_off=is_set_off):
         return None
     flips = tokens[k].word == "but" and negated and not between & {"not", "never"}
-    tied = tokens[k].word == "and" and bool(
-        between & {"not", "never", "don't"}
-    )  # "and never": a duty of its own under any modal
-    return _Join(k - 1 if has_comma else k, k + 1, kind, "but" if tied else tokens[k].word, flips)
+    return _Join(k - 1 if has_comma else k, k + 1, kind, _tie(tokens, k + 1, tokens[k].word), flips)
+
+
+def _tie(tokens: list[Token], begin: int, word: str) -> str:
+    """'and never B': a duty of its own under any modal, as after 'but'."""
+    says_not = {token.word for token in tokens[begin : begin + 2]} & {"not", "never", "don't"}
+    return "but" if word == "and" and says_not else word
 
 
 def _without_loose_commas(joins: list[_Join]) -> list[_Join]:
@@ -201,8 +204,11 @@ def _is_inside(tokens: list[Token], start: int, at: int, kind: str, *, is_set_of
 def _is_complete(tokens: list[Token], start: int, at: int) -> bool:
     """A verb with an object or complement of its own; 'elaborate on' in 'elaborate on, endorse, or justify X' is not."""
     words = [token.word for token in tokens[start:at] if not is_adverb(token.word)]
-    for before, word in itertools.pairwise(words):
-        is_object = word not in VERBS or (word in NOUN_VERBS and before not in (",", "or", "and"))
-        if is_object and word not in _PARTICLES and word not in (",", ";", "and", "or"):
-            return True
-    return False
+    separators = (",", ";", "and", "or")
+    return any(
+        before not in separators
+        and word not in separators
+        and word not in _PARTICLES
+        and (word not in VERBS or word in NOUN_VERBS)
+        for before, word in itertools.pairwise(words)
+    )

@@ -18,6 +18,7 @@ from uphold.constitution.prose.words import CONDITIONS, COORDINATORS, LEADING
 _SHARED_ADVERBS = frozenset("generally typically usually normally ideally always only".split())
 _LOOSE = frozenset([",", '"', "”", "’", "»"])
 _IF_IT = re.compile(r"(if|when|unless|where|whenever|once) it\b", re.IGNORECASE)
+_MOODS = ("grounded", "interested", "concerned", "prepared", "committed", "dedicated", "focused", "balanced")
 _POSITIVE = {"mustn't": "must", "shouldn't": "should", "can't": "can", "cannot": "can", "won't": "will"}
 
 
@@ -131,7 +132,7 @@ class Clauses:
             start = self._start(i)
             first = self._past_adverbials(max(start, head.subject[0]), head.subject[1])
             condition, subject = self._slice(start, first), self._slice(first, head.subject[1])
-        if subject.lower() in ("it", "they") and head.agent and not (head.is_verdict and self._is_impersonal(head)):
+        if subject.lower() in ("it", "they") and head.agent and not self._is_impersonal(head):
             if i and not condition:
                 before, _ = self.subject(i - 1)
                 condition = before if before.split(" ")[0].lower() in CONDITIONS else ""
@@ -150,8 +151,12 @@ class Clauses:
         return first
 
     def _is_impersonal(self, head: Head) -> bool:
-        """'it is acceptable to explain': "it" is nobody."""
-        return head.verb < len(self.tokens) and self.tokens[head.verb].word in ("to", "for", "that")
+        """'it is acceptable to explain', 'it must be logged': "it" is nobody, or a thing."""
+        words = [token.word for token in self.tokens[head.verb : head.verb + 3]]
+        if head.is_verdict:
+            return words[:1] in (["to"], ["for"], ["that"])
+        done = [word for word in words[1:] if not is_adverb(word)][:1]
+        return words[:1] == ["be"] and bool(done) and done[0].endswith("ed") and done[0] not in _MOODS
 
 
 def is_kept(word: str) -> bool:

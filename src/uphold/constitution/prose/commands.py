@@ -91,8 +91,8 @@ def commands(tokens: list[Token], k: int) -> bool:
     if tokens[k].word not in VERBS or following in (",", "and", "or", "of"):
         return False
     for token in tokens[k + 1 : k + 9]:
-        if tokens[k].word in NOUN_VERBS and token.word in ("that", "which", "who"):
-            return False  # "Project maintainers who ..."
+        if tokens[k].word in NOUN_VERBS and token.word in ("that", "which", "who", ":"):
+            return False  # "Project maintainers who ...", "Release builds: ..."
         if token.word in (",", ";", ":", "that", "if", "when", "which", "who", "unless", "because", "while", "as"):
             break
         if token.word in (

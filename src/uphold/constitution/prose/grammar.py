@@ -7,7 +7,7 @@ boundary to the left, no tagger and no parser. `rules` turns heads into clauses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from uphold.constitution.prose.modals import CUES, Modal, SubjectKind, binds, modal_at
@@ -15,6 +15,7 @@ from uphold.constitution.prose.tokens import FINITE, Token, is_adverb, is_inflec
 from uphold.constitution.prose.words import (
     CONCESSIVES,
     COORDINATORS,
+    DETERMINERS,
     MODEL_AGENTS,
     OUTSIDERS,
     PRONOUNS,
@@ -147,6 +148,8 @@ def _at_subordinator(tokens: list[Token], j: int, leftmost: int | None) -> Liter
         return "go on"
     if word in _RELATIVES and leftmost is not None:
         following = tokens[leftmost].word
+        if word == "who" and following not in DETERMINERS | PRONOUNS:
+            return "go on"
         if following in FINITE or following in VERBS or is_inflected(following):
             return "go on"  # "content that endorses harm must": the relative clause has its own verb
         around = {token.word for token in tokens[max(0, j - 4) : j]}
@@ -182,16 +185,15 @@ def _before_aside(tokens: list[Token], comma: int) -> int:
 
 
 def _kind_of_subject(tokens: list[Token], span: tuple[int, int], agent: str | None) -> SubjectKind:
-    """'model', 'role', 'you', 'outsider' or 'thing', by the noun before the first preposition."""
+    """'model', 'role', 'you', 'outsider' or 'thing', by the noun before the first preposition or 'who'."""
     words = [
         tokens[k].word
         for k in range(*span)
         if tokens[k].depth == 0 and tokens[k].word.strip("'") and tokens[k].word[0].isalpha()
     ]
     words = [word for word in words if not is_adverb(word)]
-    noun = next(
-        (words[k - 1] for k, word in enumerate(words) if word in _PREPOSITIONS and k), words[-1] if words else ""
-    )
+    ends = _PREPOSITIONS | _RELATIVES
+    noun = next((words[k - 1] for k, word in enumerate(words) if word in ends and k), words[-1] if words else "")
     noun = noun.removesuffix("'s")
     if noun in ("it", "they"):
         return "model" if agent and agent.endswith("s") == (noun == "they") else "thing"
@@ -219,10 +221,23 @@ def _bind(tokens: list[Token], modal: Modal, heads: list[Head], agent: str | Non
     else:
         assert subject.span is not None
         kind = _kind_of_subject(tokens, subject.span, agent)
+    if subject.span and _denies(tokens, subject.span) and modal.kind in ("may", "can"):
+        modal = replace(modal, kind="cannot", modality="must", negated=True)  # "nobody may"
+        kind = "role"
     if not binds(tokens, modal, kind, concessive=subject.concessive):
         return None
     return Head(modal.first, modal.verb, modal.modality, modal.negated, subject.span, subject.boundary, subject.inherited,
                 concessive=subject.concessive, is_verdict=modal.kind == "verdict", agent=kind in ("model", "role", "you"))  # fmt: skip
+
+
+def _denies(tokens: list[Token], span: tuple[int, int]) -> bool:
+    """'Nobody', 'no employee', 'none of them'."""
+    return next((tokens[k].word for k in range(*span) if tokens[k].depth == 0), "") in (
+        "no",
+        "nobody",
+        "none",
+        "neither",
+    )
 
 
 def _fronts_negation(tokens: list[Token], first: int) -> bool:

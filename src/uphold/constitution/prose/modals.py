@@ -212,8 +212,8 @@ def _permits(modal: Modal, verb: str, after: str, subject: SubjectKind) -> bool:
             and subject != "model"
             and after not in ("interested", "concerned", "needed", "intended")
         )
-    if verb not in VERBS or verb in HAPPENINGS:
+    if verb in HAPPENINGS or not (verb.isalpha() or "-" in verb):
         return verb == "" and acts  # "The assistant may:" before a list
     if modal.kind == "may":
         return acts or (modal.negated and subject == "outsider")
-    return subject == "model" or (modal.kind == "cannot" and acts)
+    return (subject == "model" and verb in VERBS) or (modal.kind == "cannot" and acts)

@@ -51,6 +51,7 @@ def finish(text: str) -> str:
     """One sentence: a capital first, a full stop last, no loose connectors at either end."""
     text = _CONNECTIVE.sub("", re.sub(r"\s+([,.;:])", r"\1", " ".join(text.split())), count=1)
     text = re.sub(r"(?:[\s,;:—–-]+(?:and|or|but))?[\s,;:—–]+$", "", text).strip()
+    text = re.sub(r",?\s+(?:e\.?g|i\.?e|for example|for instance)[.:,]*$", "", text)
     if text and text[-1] not in ".!?" and not re.search(r"[.!?][\"'”’)]+$", text):
         text += "."
     return text[:1].upper() + text[1:]

@@ -135,7 +135,7 @@ def _problem(answer: _Answer, paragraph: Paragraph) -> str:
     around = " ".join(
         [*(heading.title for heading in paragraph.block.path), lead, *(s.words for s in paragraph.sentences)]
     )
-    said, there = content(answer.text), content(f"{around} {paragraph.agent or ''}")
+    said, there = content(answer.text), content(f"{around} {paragraph.agents[answer.n - 1] or ''}")
     if said and len(said & there) < GROUNDED * len(said):
         return "not grounded in the paragraph"
     sentence = lead + paragraph.sentences[answer.n - 1].words

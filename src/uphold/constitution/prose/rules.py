@@ -35,6 +35,8 @@ _LENIENT = frozenset("acceptable fine okay permissible allowed permitted".split(
 _FACTS = frozenset(
     "distinguish understand recognize recognise know remember recall see".split()
 )  # "important to note", not to do
+_RELATIVES = frozenset("who that which whose".split())
+_NOBODY = frozenset("no nobody none neither".split())
 _DENIAL = re.compile(  # says what is not ordered, or explains an example
     r"\s*(?:in theory|in principle|theoretically|hypothetically)\b|(?:this|that|it) (?:does not|doesn['’]t) (?:mean|imply|require)\b"
     r"|since the\b|here,|in (?:the|this) (?:above )?(?:example|case above)\b",
@@ -67,11 +69,13 @@ def speaker(sentence: str) -> str | None:
     text = strip_preamble(sentence)
     tokens = tokenize(text)
     for head in find_heads(tokens, None):
-        if head.agent and head.subject is not None:
+        if head.agent and head.subject is not None and not head.inverted:
             words = [
                 t for t in tokens[slice(*head.subject)] if t.depth == 0 and t.word != "," and not is_adverb(t.word)
             ]
-            if 0 < len(words) <= 3 and words[-1].word not in PRONOUNS and not head.inverted:
+            end = next((k for k, t in enumerate(words) if t.word in _RELATIVES), len(words))  # "employees who travel"
+            words = words[:end]
+            if 0 < len(words) <= 3 and words[-1].word not in PRONOUNS and words[0].word not in _NOBODY:
                 name = text[words[0].start : words[-1].end]
                 return name if name[1:2].isupper() else name[:1].lower() + name[1:]
     return None

@@ -9,73 +9,92 @@ from __future__ import annotations
 # Verbs in base form that are hardly ever nouns or adjectives.
 VERBS = frozenset(
     """
-    abide accept accommodate accompany achieve acknowledge acquire adapt add adhere adjust administer admit adopt
-    advertise advise affirm agree aid aim align allege allocate allow alter amend amplify analyse analyze announce
-    anonymise anonymize answer anticipate apologise apologize appear apply appoint approve archive arrange articulate
-    ascertain ask assemble assert assess assign assist assume assure attain attempt attend attribute authenticate
-    authorise authorize automate avoid back backup balance ban base be become begin behave believe belong block breach
-    bring broaden browse build bypass calculate call cancel carry categorize cause cease celebrate censor certify
-    choose circumvent cite clarify classify coerce collaborate collect combine come comfort commence commit
-    communicate compare compensate complement complete comply compute conceal concede conclude condemn condone confer
-    confirm confront confuse congratulate connect consent consider constrain construct consult contact contain
-    contextualize continue contradict contribute convert convey convince cooperate coordinate correct cover create
-    criticise criticize cross-check cultivate customize de-escalate deal deceive decide decline decrease decrypt
-    deduct defend defer define delegate delete deliver demean demonstrate deny depart depend depict deploy deprecate
-    deprive derive describe destroy detect determine develop deviate diagnose differentiate diminish direct disable
-    disagree discard disclose discontinue discourage discredit discriminate discuss disguise dismiss disparage
-    dispatch dispose disregard disseminate distinguish distort distribute disturb divulge document double-check
-    downplay draw drop educate elaborate elevate eliminate embarrass empathise empathize emphasise emphasize employ
-    empower enable encode encourage encrypt endanger endeavor endeavour endorse enforce engage enhance enlist ensure
-    enter entertain enumerate equip err escalate escort establish evade evaluate exaggerate examine exceed exclude
-    execute exercise exert exhibit expand expect explain exploit explore expose express extend extract fabricate
-    facilitate fact-check fail falsify familiarize favor favour feign fight file fill filter finalize find finish fix
-    flag flatter focus follow forbid forward foster frame frighten fulfil fulfill gather generate get give glorify go
-    govern grant greet guarantee guess handle harass harm have hear hedge help hide highlight hinder hint honor honour
-    identify ignore illustrate imitate impersonate implement imply impose improve incite include incorporate increase
-    indicate infer inflict inform infringe inhibit initiate insert insist inspect install instruct insult integrate
-    interact interfere interject interpret interrupt intervene intimidate introduce invade invent investigate invite
-    invoke involve isolate issue join joke judge justify keep know label laugh lead learn leave lecture let leverage
-    lie limit link lint listen locate log loosen lower maintain make manage manipulate mask match maximise maximize
-    mention merge mimic minimise minimize mirror mislead misrepresent misstate mitigate mock moderate modify monitor
-    moralize mourn name narrow navigate neglect negotiate normalize notice notify obey obfuscate object obscure observe
-    obstruct obtain offer omit open operate oppose optimise optimize organise organize originate outline output
-    overcome overlook override oversee overstate overstep overwrite own paraphrase participate pass patronize pause
-    perform permit persist persuade phrase pick placate place plan play point portray possess post postpone practice
-    praise pre-approve preach predict prefer prejudge prepare prescribe present preserve pressure presume pretend
-    prevent prioritise prioritize probe proceed process procure produce profile prohibit promise promote prompt
-    propagate propose protect prove provide publish purge pursue push put qualify query quote raise re-check reach
-    reaffirm realize reason reassure rebase recall receive recognise recognize recommend reconcile record recruit
-    redact redirect reduce refer reflect refrain refund refuse refute regard register regulate reinforce reject relate
-    relay release rely remain remark remedy remember remind remove render repeat rephrase replace reply report
-    represent reproduce request require resist resolve resort respect respond restart restate restore restrict retain
-    retaliate retrieve return reuse reveal reverse revert review revise revoke reward rewrite ridicule risk
-    romanticize rotate route safeguard sanitize satisfy say scale scan scold score screen search secure see seek
-    select sell send sensationalize separate serve set settle shame shape share sharpen shut shy sign signal simplify
-    simulate skip soften solicit solve span speak specify speculate spell spread state stay steer stereotype stick
-    stigmatize stop store strengthen strive structure submit substitute succeed suggest suit summarise summarize
-    supervise supply suppress surface surprise suspend sustain swap synthesize tag tailor take talk target teach tell
-    terminate test thank threaten tolerate tone trace track trade train transcribe transfer transform translate
-    transmit transport treat trick trigger trivialize try turn undermine understand undertake unsubscribe update
-    uphold upload urge use utilise utilize validate value verify veto view violate visit voice volunteer vouch wait
-    waive warn watch weaken weigh welcome withdraw withhold withstand work worsen wrap write yield
+    abide abstain accept accommodate accompany accrue achieve acknowledge acquire adapt add adhere adjourn adjust
+    administer admit adopt advertise advise affirm affix agree aid aim alert align allege allocate allow alter amend
+    amplify analyse analyze announce anonymise anonymize answer anticipate apologise apologize appear apply appoint
+    approve archive arrange articulate ascertain ask assemble assert assess assign assist assume assure attain attempt
+    attend attest attribute audit authenticate authorise authorize automate avoid award back backup balance ban base
+    be become begin behave believe belong bid bill block book breach bribe bring broadcast broaden browse build buy
+    bypass calculate call cancel carry categorize cause cease celebrate censor certify charge choose circumvent cite
+    claim clarify classify clean clear climb coerce collaborate collect collude combine come comfort commence commit
+    communicate compare compensate compile complement complete comply compute conceal concede conclude condemn condone
+    confer confirm confiscate confront confuse congratulate connect consent consider constrain construct consult
+    contact contain contextualize continue contradict contribute convene convert convey convince cooperate coordinate
+    copy correct counsel cover create credit criticise criticize cross-check cultivate customize de-escalate deal
+    debit deceive decide decline decrease decrypt deduct defend defer define delay delegate delete deliver demean
+    demolish demonstrate deny depart depend depict deploy deposit deprecate deprive deputize derive describe destroy
+    detach detain detect determine develop deviate diagnose differentiate diminish direct disable disagree disarm
+    disassemble discard discharge disclose disconnect discontinue discount discourage discredit discriminate discuss
+    disguise dismantle dismiss disparage dispatch display dispose disregard disseminate distinguish distort distribute
+    disturb divert divulge document donate double-check download downplay draw drink drive drop duplicate earn eat
+    educate eject elaborate elect elevate eliminate embarrass embed empathise empathize emphasise emphasize employ
+    empower enable encode encourage encrypt endanger endeavor endeavour endorse endure enforce engage enhance enlist
+    ensure enter entertain enumerate equip erase erect err escalate escort establish evacuate evade evaluate
+    exaggerate examine exceed exchange exclude execute exercise exert exhibit expand expect expedite expel explain
+    exploit explore expose express extend extract fabricate facilitate fact-check fail falsify familiarize fasten
+    favor favour feign fight file fill filter finalize find fine finish fix flag flatter focus follow forbid forfeit
+    forge format forward foster frame frighten fulfil fulfill fund gamble gather generate get give glorify go gossip
+    govern grant greet guarantee guess hack halt handle harass harm harvest have hear heat hedge help hide highlight
+    hinder hint hire honor honour host identify ignore illustrate imitate impersonate implement imply impose impound
+    improve incite include incorporate increase incur indemnify indicate infer inflict inform infringe inhibit
+    initiate insert insist inspect install instruct insult insure integrate interact interfere interject interpret
+    interrupt intervene interview intimidate introduce invade invent inventory invest investigate invite invoice
+    invoke involve isolate issue itemize jeopardize join joke judge justify keep kill know label land laugh launder
+    lead leak learn lease leave lecture lend let leverage lie lift limit link lint listen litter load lobby locate
+    lock log loiter loosen lower mail maintain make manage manipulate march mask match maximise maximize mediate
+    mention merge mimic mine minimise minimize mirror misappropriate mislead misrepresent misstate mistreat misuse
+    mitigate mobilize mock moderate modify monitor moralize mourn name narrow navigate neglect negotiate nominate
+    normalize notice notify number obey obfuscate object obscure observe obstruct obtain occupy offer omit open
+    operate oppose optimise optimize order organise organize originate outline output outsource overcharge overcome
+    overload overlook overpay override oversee overstate overstep overwrite owe own pack paint paraphrase park
+    participate pass patent patronize pause pay perform permit persist persuade photograph phrase pick pilot placate
+    place plagiarize plan play pledge point pool portray possess post postpone practice praise pre-approve preach
+    predict prefer prejudge prepare prescribe present preserve pressure presume pretend prevent print prioritise
+    prioritize probe proceed process procure produce profile prohibit promise promote prompt propagate propose
+    prosecute protect prove provide publish punish purchase purge pursue push put qualify quarantine query quit quote
+    raise rate re-check reach reaffirm realize reapply reason reassign reassure rebase rebook recall receive recognise
+    recognize recommend reconcile record recover recruit recuse recycle redact redirect reduce refer reflect refrain
+    refund refuse refute regard register regulate reimburse reinforce reinstate reject relate relay release relinquish
+    rely remain remark remedy remember remind remove render renew rent repair repay repeat rephrase replace reply
+    report repost represent reproduce request require reschedule rescind resell reserve reset resign resist resolve
+    resort respect respond restart restate restore restrict retain retaliate retire retrain retrieve return reuse
+    reveal reverse reverse-engineer revert review revise revoke reward rewrite ride ridicule rinse risk roll
+    romanticize rotate route run safeguard sample sanitize satisfy say scale scan scold score scrape screen scrub seal
+    search seat secure see seek seize select self-report sell send sensationalize separate serve set settle shame
+    shape share sharpen ship shred shut shy sign signal simplify simulate sing sit skip sleep smoke soften solicit
+    solve spam span speak specify speculate spell spend spray spread stack stalk stamp stand start state station stay
+    steal steer stereotype sterilize stick stigmatize stock stop store strengthen strike strive structure subcontract
+    sublet sublicense submit substitute succeed sue suggest suit summarise summarize summon supervise supply suppress
+    surface surprise surrender suspend sustain swap swear sweep switch synthesize tag tailor take talk tamper tap tape
+    target tax teach tell terminate test testify thank threaten throw tidy tip tolerate tone tow trace track trade
+    traffic train transact transcribe transfer transform translate transmit transport trap travel treat trespass trick
+    trigger trivialize try turn type undermine understand undertake unlock unplug unsubscribe update upgrade uphold
+    upload urge use utilise utilize vacate vaccinate validate value ventilate verify veto video view violate visit
+    voice volunteer vote vouch wait waive walk warn wash waste watch weaken wear weigh welcome weld win wipe wire
+    withdraw withhold withstand work worsen wrap write yell yield
     """.split()
 )
 
 # Of those, the ones that are also common nouns or adjectives: taken as verbs only where the next word shows it.
 NOUN_VERBS = frozenset(
     """
-    access address aid aim answer archive attempt back backup balance ban base block breach call cancel cause censor
-    change comment commit complement complete conduct conflict consent contact contract control correct cover deal
-    direct dispatch document draw drop escort exercise exploit favor favour fight file fill filter fix flag focus
-    frame grant guarantee guess guide harm hedge help hint honor honour impact influence insult issue joke judge label
-    laugh lead leave lecture lie limit link lint log lower mask match measure mention merge mirror mock moderate
-    monitor name narrow need notice object offer open output own pass pause permit phrase pick place plan play point post
-    practice praise present pressure probe process profile project promise prompt purge push query question quote
-    raise rally reason rebase record refund regard register release remark remedy reply report request respect result
-    return reverse review reward ridicule risk route sample scale scan score screen search secure separate set shame
-    shape share show sign signal span spell state stereotype stop store structure suit supply support surface surprise
-    swap tag target test tone trace track trade train transfer transport trick trigger turn update upload use value
-    veto view visit voice volunteer wait watch welcome work yield
+    access address aid aim alert answer archive attempt audit award back backup balance ban base bid bill block book
+    breach call cancel cause censor change charge claim clear comment commit complement complete conduct conflict
+    consent contact contract control copy correct cover credit deal debit delay deposit direct discharge discount
+    dispatch display document draw drink drop escort exchange exercise exploit favor favour fight file fill filter
+    fine fix flag focus format frame fund grant guarantee guess guide harm heat hedge help hint honor honour host
+    impact influence insult interview inventory invoice issue joke judge label land laugh lead leak lease leave
+    lecture lie lift limit link lint load lobby lock log lower mail march mask match measure mention merge mine mirror
+    misuse mock moderate monitor name narrow need notice number object offer open order output own pack paint park
+    pass patent pause permit phrase pick pilot place plan play pledge point pool post practice praise present pressure
+    print probe process profile project promise prompt purchase purge push query question quote raise rally rate
+    reason rebase record refund regard register release remark remedy rent repair reply report request reserve reset
+    respect result return reverse review reward ride ridicule risk roll route run sample scale scan score screen seal
+    search seat secure separate set shame shape share ship show sign signal sleep smoke spam span spell spray stack
+    stamp stand start state station stereotype stock stop store strike structure suit supply support surface surprise
+    swap sweep switch tag tap tape target tax test tip tone tow trace track trade traffic train transfer transport
+    trap travel trick trigger turn type update upgrade upload use value veto video view visit voice volunteer vote
+    wait walk wash waste watch welcome wire work yield
     """.split()
 )
 VERBS = VERBS | NOUN_VERBS
@@ -120,7 +139,8 @@ HAPPENINGS = frozenset(
     """have face encounter need understand know see receive feel seem appear look become cause contain include lead result lack miss fail
     misunderstand forget differ vary arise occur happen exist depend pose require involve benefit experience notice find think believe
     interact possess struggle suffer come tend get hold incur hallucinate err mean indicate prove help expect lose gain grow sound
-    learn remember encourage waste conflict harm""".split()
+    learn remember encourage waste conflict harm drift malfunction stumble wonder crash freeze matter remain belong possess
+    resemble want like hope wish prefer struggle differ lag sound""".split()
 )
 HAPPENING_ADVERBS = frozenset(
     """sometimes often typically occasionally rarely inadvertently unknowingly accidentally well already unintentionally implicitly seldom
