@@ -24,18 +24,19 @@ TEMPLATES = Path(__file__).parent / "templates"  # each named after the shipped 
 class Align(Record):
     """Alignment training: supervised Constitutional AI, then preferences labelled by the model itself.
 
-    n_harmful: red-team prompts (each in a family that may be trained on); n_benign: benign prompts put through critique as well;
-    n_helpful: right answers mixed into fine-tuning. rounds: critique and revision rounds. n_harmful_pairs, n_benign_pairs: prompts
-    with two replies to compare; their proportion trades refusals against over-refusals. benign_clauses: clauses under which answers to benign prompts are compared (empty: those that
-    oblige to something without a category). Other settings are the recipes' own.
+    n_harmful: red-team prompts (in families that may be trained on, and plain); n_benign: benign prompts put through critique as
+    well; n_helpful: right answers mixed into fine-tuning. rounds: critique and revision rounds. n_harmful_pairs, n_benign_pairs:
+    prompts with two replies to compare; their proportion trades refusals against over-refusals. benign_clauses: clauses under which
+    answers to benign prompts are compared (empty: those that oblige to something without a category). Other settings are the
+    recipes' own.
     """
 
     n_harmful: int = Field(480, ge=1)
-    n_benign: int = Field(240, ge=1)
-    n_helpful: int = Field(1200, ge=0)
+    n_benign: int = Field(300, ge=1)
+    n_helpful: int = Field(2000, ge=0)
     rounds: int = Field(2, ge=1, le=16)
     sft_epochs: float = Field(2.0, gt=0)
-    n_harmful_pairs: int = Field(80, ge=1)
+    n_harmful_pairs: int = Field(120, ge=1)
     n_benign_pairs: int = Field(320, ge=1)
     dpo_epochs: float = Field(1.0, gt=0)
     benign_clauses: tuple[str, ...] = ()
@@ -49,7 +50,7 @@ class GuardPlan(Record):
 
     n_harmful: int = Field(1200, ge=1)
     n_benign: int = Field(1600, ge=1)
-    n_threshold: int = Field(1500, ge=1)
+    n_threshold: int = Field(3000, ge=1)
     fpr_budget: float = Field(0.005, gt=0, lt=1)
 
 

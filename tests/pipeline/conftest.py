@@ -14,7 +14,15 @@ from uphold.project import init
 
 SMALL = {
     "threads": 1,
-    "align": {"n_harmful": 24, "n_benign": 12, "n_helpful": 48, "rounds": 1, "n_harmful_pairs": 8, "n_benign_pairs": 8, "benign_clauses": ["help"]},
+    "align": {
+        "n_harmful": 24,
+        "n_benign": 12,
+        "n_helpful": 48,
+        "rounds": 1,
+        "n_harmful_pairs": 8,
+        "n_benign_pairs": 8,
+        "benign_clauses": ["help"],
+    },
     "guard": {"n_harmful": 48, "n_benign": 64, "n_threshold": 60, "fpr_budget": 0.1},
     "measure": {"attacks": ["direct", "roleplay", "many_shot"], "n_behaviours": 18, "n_benign": 24, "n_tasks": 16},
 }

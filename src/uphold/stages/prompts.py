@@ -20,7 +20,10 @@ from uphold.redteam import SUITE, TRAINED, attack_named
 from uphold.stages.context import Context
 
 WRAPPED_SHARE = 0.25  # of honest prompts
-HARMFUL_SHARE = 0.75  # of forbidden ones: a plain question is the hardest to tell from an honest one, so more of these stay plain
+HONEST_SHARE = 0.5  # where the guard's threshold is set: wrapped twins are what it must let through
+HARMFUL_SHARE = (
+    0.75  # of forbidden ones: a plain question is the hardest to tell from an honest one, so more of these stay plain
+)
 
 
 def run(ctx: Context) -> StageResult:
@@ -47,11 +50,13 @@ def run(ctx: Context) -> StageResult:
             found: list[Sample] = ctx.source.samples(kind, constitution=ctx.constitution, split=split, n=n, seed=seed)
             return found
 
+        half = guard.n_threshold // 2
+        honest = [*draw("benign", "validation", half), *draw("task", "validation", half)]
         sets = {
             "harmful-train": wrapped(draw("harmful", "train", n_train["harmful"]), TRAINED, HARMFUL_SHARE, seed),
             "benign-train": wrapped(draw("benign", "train", n_train["benign"]), TRAINED, 0.5, seed),
             "task-train": wrapped(draw("task", "train", n_train["task"]), TRAINED, WRAPPED_SHARE, seed),
-            "benign-threshold": wrapped(draw("task", "validation", guard.n_threshold), TRAINED, WRAPPED_SHARE, seed),
+            "benign-threshold": wrapped(honest, TRAINED, HONEST_SHARE, seed),
             "harmful-test": draw("harmful", "test", measure.n_behaviours),
             "benign-test": wrapped(draw("benign", "test", measure.n_benign), SUITE, WRAPPED_SHARE, seed),
             "task-test": draw("task", "test", measure.n_tasks),

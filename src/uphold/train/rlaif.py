@@ -50,7 +50,7 @@ class RLAIFConfig(Record):
     contrast: bool = True
     benign_clauses: tuple[str, ...] = ()
     seed: int = Field(default=0, ge=0)
-    dpo: DPOConfig = DPOConfig(batch_tokens=1024, lr=3e-4, sft_weight=0.2)
+    dpo: DPOConfig = DPOConfig(batch_tokens=2048, lr=5e-5, sft_weight=0.2)
 
 
 def rlaif(
@@ -68,13 +68,15 @@ def rlaif(
 ) -> Trained:
     """Sample, compare, train; the summary is `dpo`'s with the counts of `OUT/rlaif.json` under "rlaif".
 
-    judge: who compares; the model itself by default. before: the model before alignment, for contrast. helpful: further pairs (people's, for example) to mix in as they are.
-    journal: where model calls are kept (default `OUT/journal.jsonl`). Raises DataError when no pair was preferred either way,
-    and as `dpo` does.
+    judge: who compares; the model itself by default. before: the model before alignment, for contrast. helpful: further pairs
+    (people's, for example) to mix in as they are. journal: where model calls are kept (default `OUT/journal.jsonl`). Raises DataError
+    when no pair was preferred either way, and as `dpo` does.
     """
     out = Path(out_dir)
     with hold(out):
-        preferences, counts = _material(model, judge or model, before, constitution, samples, helpful, out, config, journal)
+        preferences, counts = _material(
+            model, judge or model, before, constitution, samples, helpful, out, config, journal
+        )
     done = dpo(model.model, model.tokenizer, preferences, out, config.dpo, on_log=on_log)
     return Trained(done.path, {**done.summary, "rlaif": counts}, done.reused)
 
