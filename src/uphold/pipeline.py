@@ -22,7 +22,7 @@ from uphold.core.errors import ConfigError
 from uphold.core.files import write_atomic
 from uphold.core.journal import Journal
 from uphold.core.store import RunStore
-from uphold.evidence.inputs import System
+from uphold.evidence.inputs import CardInputs, System
 from uphold.guard.guarded import GuardedChat
 from uphold.models import Chat, load
 from uphold.project import Project
@@ -69,15 +69,15 @@ def align_and_guard(ctx: Context, say: Say) -> dict[str, Any]:
     found += guards.measurements
     hashes = {"model": model["base"], "aligned model": model["aligned"], "guard": guards.guard.identity()}
     inputs = report.card_inputs(ctx, systems, measured, guards.section, trained, report.provenance(ctx, hashes))
-    return _end(ctx, systems, report.publish(ctx, found, inputs))
+    return _end(ctx, inputs, report.publish(ctx, found, inputs))
 
 
 def guard_endpoint(ctx: Context, harmful: Sequence[Path], benign: Sequence[Path], say: Say) -> dict[str, Any]:
     """The operator's loop: an input guard from the constitution and real prompts, measured on the held-out part and at the endpoint."""
     say("constitution and prompt files -> input guard")
-    found, inputs, systems = operate.run(ctx, harmful, benign, say)
+    found, inputs = operate.run(ctx, harmful, benign, say)
     say("evidence -> gate -> card")
-    return _end(ctx, systems, report.publish(ctx, found, inputs))
+    return _end(ctx, inputs, report.publish(ctx, found, inputs))
 
 
 def run(
@@ -134,7 +134,7 @@ def _use_threads(n: int) -> None:
         sys.modules["torch"].set_num_threads(n)
 
 
-def _end(ctx: Context, systems: Sequence[System], done: report.Report) -> dict[str, Any]:
+def _end(ctx: Context, inputs: CardInputs, done: report.Report) -> dict[str, Any]:
     folder = ctx.store.folder
     return {
         **report.nested(done.measurements),
@@ -145,7 +145,7 @@ def _end(ctx: Context, systems: Sequence[System], done: report.Report) -> dict[s
         },
         "card": str(done.card.html),
         "run": str(folder),
-        "table": report.table(systems, done.measurements),
+        "table": report.table(inputs, done.measurements),
     }
 
 

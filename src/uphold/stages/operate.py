@@ -40,8 +40,8 @@ GUARD_METRICS = (
 
 def run(
     ctx: Context, harmful: Sequence[Path], benign: Sequence[Path], say: Callable[[str], None]
-) -> tuple[list[Measurement], CardInputs, list[System]]:
-    """Measurements, what goes on the card, and the systems compared (one, without a model)."""
+) -> tuple[list[Measurement], CardInputs]:
+    """Measurements, and what goes on the card: two systems compared, or without a model the guard alone."""
     data = read_files(harmful, benign)
     trained = _train(ctx, data)
     found = _load(trained)
@@ -55,7 +55,7 @@ def run(
         if asked
         else [System(key="guard", label="input guard", about="the classifier alone: no model was given")]
     )
-    return found, _inputs(ctx, systems, trained, HEADLINES if asked else ()), systems
+    return found, _inputs(ctx, systems, trained, HEADLINES if asked else ())
 
 
 def _settings(ctx: Context) -> GuardSettings:

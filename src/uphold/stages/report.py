@@ -173,16 +173,20 @@ def nested(measurements: Sequence[Measurement]) -> dict[str, Any]:
     return found
 
 
-def table(systems: Sequence[System], measurements: Sequence[Measurement]) -> str:
-    """The headline table: a row a system, each number with n and its 95% interval."""
-    stems = ("attack_success_rate", "over_refusal", "helpfulness")
+def table(inputs: CardInputs, measurements: Sequence[Measurement]) -> str:
+    """The headline numbers, each with n and its 95% interval: a row a system where systems are compared, else the guard's own."""
     by_name = {m.metric: m for m in measurements if not m.by}
-    width = max(len(s.label) for s in systems)
-    lines = [f"{'':{width}}  " + "  ".join(f"{stem.replace('_', ' ')}" for stem in stems)]
-    for s in systems:
-        cells = [by_name.get(f"{stem}.{s.key}") for stem in stems]
-        lines.append(f"{s.label:{width}}  " + "  ".join(f"{describe(m) if m else 'not measured':34}" for m in cells))
-    return "\n".join(line.rstrip() for line in lines)
+
+    def cell(metric: str) -> str:
+        return describe(by_name[metric]) if metric in by_name else "not measured"
+
+    if not inputs.headlines:
+        shown = inputs.guard.metrics if inputs.guard else ()
+        return "\n".join(f"{m.label:32}  {cell(m.metric)}" for m in shown)
+    rows = [["", *(h.label.lower() for h in inputs.headlines)]]
+    rows += [[s.label, *(cell(f"{h.metric}.{s.key}") for h in inputs.headlines)] for s in inputs.systems]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(f"{text:{w}}" for text, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def write_result(folder: Path, result: dict[str, Any]) -> None:
