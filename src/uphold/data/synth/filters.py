@@ -23,7 +23,7 @@ _REFUSAL = re.compile(
     r"^\W*(?:(?:i'?m|i am) (?:really |very |so )?sorry,? (?:but|i)\b|sorry,? but i\b"
     r"|(?:as|being) an? (?:ai|language model|artificial)"
     r"|i (?:can ?not|can't|won't|will not|(?:am|'m) (?:unable|not able) to|must decline to|decline to)(?: in good conscience)? "
-    r"(?:help|assist|create|generate|write|provide|produce|fulfil+|comply|continue|do (?:that|this)|offer|list|support)"
+    r"(?:help(?! myself)|assist|create|generate|write|provide|produce|fulfil+|comply|continue|do (?:that|this)|offer|list|support)"
     r"|(?:lo siento|lo lamento)\b.{0,20}\b(?:pero|no puedo)\b"
     r"|no puedo (?:ayudar|generar|crear|proporcionar|escribir)"
     r"|(?:je suis )?désolée?\b.{0,20}\b(?:mais|je ne)\b"

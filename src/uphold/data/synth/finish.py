@@ -30,11 +30,13 @@ _NOT_ASKED = Completion(text="")
 class Walk:
     """What is there and what was met on this walk through the plan.
 
-    found_there: rows of an earlier run by id, with their numbers in the index. taken: places of each ask that are filled, or about to
-    be. have: rows of each ask met on this walk. singles: rows that twins can be made of. judged: (clause, label, judge's label).
+    found_there: rows of an earlier run by id, with their numbers in the index; groups: those numbers by group. taken: places of
+    each ask that are filled, or about to be. have: rows of each ask met on this walk. singles: rows that twins can be made of.
+    judged: (clause, label, judge's label).
     """
 
     found_there: Mapping[str, int]
+    groups: Mapping[str, Sequence[int]]
     taken: Counter[int]
     have: Counter[int] = field(default_factory=Counter)
     met: set[str] = field(default_factory=set)

@@ -40,9 +40,9 @@ def parse_items(text: str, *, n: int, is_cut: bool = False) -> list[str]:
         text = fenced.group(1).strip()
     if text[:1] in ("[", "{", '"'):
         found = _json_items(text)
-        if found is not None:
-            return _cleaned(found)
-    lines = text.splitlines()
+        if found is not None or text[0] != '"':
+            return _cleaned(found or [])
+    lines = [line for line in text.splitlines() if line.strip("`").strip() or not line]
     if any(_MARK.match(line) for line in lines):
         found = _marked(lines)
         return _cleaned(found[:-1] if is_cut else found)

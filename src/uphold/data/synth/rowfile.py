@@ -18,18 +18,28 @@ from uphold.core.files import parse_json, store_error, to_json
 
 
 class RowFile:
-    """Rows at `path`. ids: number of each row by its id. by_ask: rows of each ask. texts: what near-duplicates are told by, in order."""
+    """Rows at `path`. ids: number of each row by its id. by_ask: rows of each ask. texts: what near-duplicates are told by, in order.
+
+    groups: numbers of the rows of each group, so that a row may be like its twins.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.ids: dict[str, int] = {}
         self.by_ask: Counter[int] = Counter()
         self.texts: list[str] = []
+        self.groups: dict[str, list[int]] = {}
         try:
             self._file = open(path, "a+b", buffering=0)
-            self._load()
         except OSError as error:
             raise store_error(path, "open the rows", error) from error
+        try:
+            self._load()
+        except BaseException as error:
+            self._file.close()
+            if isinstance(error, OSError):
+                raise store_error(path, "read the rows", error) from error
+            raise
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -43,15 +53,17 @@ class RowFile:
         for number, line in enumerate(raw[:end].splitlines(), start=1):
             try:
                 row = parse_json(line.decode("utf-8"), str(self.path), number)
-                self._note(row["id"], row["provenance"]["ask"], asked_of(row))
+                self._note(row)
             except (ValueError, KeyError, TypeError) as error:
                 raise StoreError(
                     f"{self.path}:{number}: damaged row. Delete that line and run the same command again."
                 ) from error
         self._end = end
 
-    def _note(self, id: str, ask: int, text: str) -> None:
-        self.ids[id] = len(self.ids)
+    def _note(self, row: Mapping[str, Any]) -> None:
+        ask, text, group = row["provenance"]["ask"], asked_of(row), row["group"]
+        self.groups.setdefault(group, []).append(len(self.ids))
+        self.ids[row["id"]] = len(self.ids)
         self.by_ask[ask] += 1
         self.texts.append(text)
 
@@ -70,7 +82,7 @@ class RowFile:
             raise store_error(self.path, "write the rows", error) from error
         self._end += len(raw)
         for row in rows:
-            self._note(row["id"], row["provenance"]["ask"], asked_of(row))
+            self._note(row)
 
     def close(self) -> None:
         self._file.close()

@@ -134,7 +134,9 @@ class _Run:
         self._index = NearDuplicates(settings.threshold)
         for prepared in self._index.prepare(file.texts):
             self._index.keep(prepared)
-        self.walk = Walk(dict(file.ids), Counter(file.by_ask))
+        self.walk = Walk(
+            dict(file.ids), {group: tuple(found) for group, found in file.groups.items()}, Counter(file.by_ask)
+        )
         bar.skip(len(file))
         self._finisher = Finisher(
             constitution,
@@ -289,7 +291,8 @@ class _Run:
             return "", replace(candidate, number=there)
         if self.walk.taken[ask.number] >= ask.n:
             return "surplus", candidate  # a row that another answer filled before an interruption
-        if self._index.offer(hashed, (of.number,) if of else ()) is not None:
+        twins = (*((of.number,) if of else ()), *self.walk.groups.get(candidate.id, ()))
+        if self._index.offer(hashed, twins) is not None:
             return "near-duplicate", candidate
         self.walk.met.add(candidate.id)
         self.walk.taken[ask.number] += 1
