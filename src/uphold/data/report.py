@@ -22,7 +22,7 @@ from uphold.data.rows import Row
 FIELDS = ("label", "clause", "lang", "kind", "register", "difficulty", "split")
 NEAR = 0.8  # Jaccard similarity of word triples from which a row repeats an earlier one
 FIXED_WORDS = 10_000  # distinct n-grams of sets of different size are compared on this many
-MAX_NEIGHBOURS = 5_000  # rows whose nearest neighbour is sought; a larger set is sampled
+MAX_NEIGHBOURS = 20_000  # rows whose nearest neighbour is sought; a larger set is sampled
 FRAME_WORDS = 150  # the set's commonest words: what stays of a row when its own words are taken out
 MIN_FRAME = 6  # words of a row, and at least two thirds of the frame kept, before a shared frame says anything
 MIN_SHARED = 3  # rows with one frame before it counts as a template
@@ -105,7 +105,7 @@ def describe(rows: Iterable[Row], name: str, *, threshold: float = NEAR, seed: i
         name=name,
         data=data,
         n=len(rows),
-        n_multi_turn=sum(len(row.messages) > 1 for row in rows),
+        n_multi_turn=sum(sum(m.role == "user" for m in row.messages) > 1 for row in rows),
         n_replies=sum(bool(row.reply) for row in rows),
         counts=_counts(rows),
         balance=_balance(rows),
