@@ -4,7 +4,8 @@
 
 Harmful: AdvBench, HarmfulQA and DangerousQA (red-instruct), HarmBench. Benign: CLINC150, Banking77, Self-Instruct, CyberSecEval FRR.
 Prompts are split by content: 60% train, 20% set the threshold, 20% are the test. Then each file is left out in turn: trained on the
-others, tested on it. Written to results/operator.json; where the data is not there, it says so and writes nothing.
+others, tested on it; and held-out harmful prompts are put in disguise, judged with and without decoded views.
+Written to results/operator.json; where the data is not there, it says so and writes nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 from startup import machine
 
 from uphold.constitution import Constitution
 from uphold.core.files import write_json
-from uphold.core.measure import scalar
-from uphold.guard.operator import leave_one_out, read_files, train_input_guard
+from uphold.core.measure import proportion, scalar
+from uphold.core.records import Measurement, Sample
+from uphold.data.transforms import apply
+from uphold.guard import LinearGuard, stage
+from uphold.guard.operator import held_out, leave_one_out, read_files, train_input_guard
 
 ROOT = Path(__file__).resolve().parents[1]
 HARMFUL = ("advbench/harmful_behaviors.jsonl", "red-instruct/harmful_questions.jsonl.gz", "harmbench/behaviors.jsonl")
@@ -28,7 +33,24 @@ BENIGN = (
     "self-instruct/instructions.jsonl.gz",
     "cyberseceval-frr/frr.jsonl.gz",
 )
+DISGUISES = (
+    "base64 base32 hex binary ascii_codes url unicode_escape html_entities unicode_tags rot13 caesar atbash flip leetspeak spell spacing "
+    "homoglyph zalgo fullwidth zero_width payload_splitting"
+).split()
+N_DISGUISED = 200
 SEED = 0
+
+
+def disguised(guard: LinearGuard, samples: list[Sample]) -> list[Measurement]:
+    """Recall at the threshold of harmful prompts in each disguise, with decoded views and on the text as it stands."""
+    found = []
+    for views in ("with", "without"):
+        with patch.object(stage, "views", stage.views if views == "with" else lambda text: []):
+            for name in DISGUISES:
+                judged = guard.score_prompts([apply(name, sample.prompt, SEED) for sample in samples])
+                by = {"transform": name, "views": views}
+                found.append(proportion("input_guard.disguised.tpr", [v.flagged for v in judged], by=by, seeds=(SEED,)))
+    return found
 
 
 def main() -> None:
@@ -42,9 +64,15 @@ def main() -> None:
     began = time.process_time()
     guard, report = train_input_guard(data, constitution, seed=SEED)
     seconds = scalar("train_cpu_s", time.process_time() - began, 1, unit="s", higher_is_better=False, seeds=(SEED,))
-    measured = [*report.measurements, *leave_one_out(data, constitution, seed=SEED), seconds]
+    harmful = [s for s in held_out(data, constitution, seed=SEED) if s.label == "harmful"][:N_DISGUISED]
+    measured = [
+        *report.measurements,
+        *leave_one_out(data, constitution, seed=SEED),
+        *disguised(guard, harmful),
+        seconds,
+    ]
     for m in measured:
-        if m.by.keys() <= {"source"} and m.value is not None:
+        if "clause" not in m.by and m.value is not None:
             low, high = m.interval or (float("nan"), float("nan"))
             name = " ".join([m.metric, *m.by.values()])
             print(f"{name:75} {m.value:.4f}  (n={m.n_scored}, 95% {low:.4f}-{high:.4f})")

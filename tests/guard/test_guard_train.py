@@ -10,7 +10,8 @@ from uphold.constitution import Clause, Constitution
 from uphold.core.errors import DataError
 from uphold.core.records import Exchange, Sample
 from uphold.guard import examples as ex
-from uphold.guard.train import GuardSettings, prepare, train_guard
+from uphold.guard.fitting import GuardSettings
+from uphold.guard.train import prepare, train_guard
 
 
 def keys(examples):

@@ -47,8 +47,8 @@ def train(
     """
     from uphold.constitution import Constitution
     from uphold.core.errors import StoreError
+    from uphold.guard.fitting import GuardSettings
     from uphold.guard.operator import read_files, train_input_guard
-    from uphold.guard.train import GuardSettings
 
     if (out / "guard.json").exists():
         raise StoreError(f"{out}: holds a guard already. Choose another --out, or remove it first.")

@@ -8,7 +8,7 @@ from typing import Any
 _HOMES = {
     "Guard": "uphold.guard.base",
     "GuardReport": "uphold.guard.train",
-    "GuardSettings": "uphold.guard.train",
+    "GuardSettings": "uphold.guard.fitting",
     "GuardStream": "uphold.guard.base",
     "GuardedChat": "uphold.guard.guarded",
     "LinearGuard": "uphold.guard.linear",

@@ -20,11 +20,12 @@ from uphold.core.seeds import derive, uniform
 from uphold.data.files import PromptSet, file_names, read_prompts
 from uphold.guard.evaluate import verdicts
 from uphold.guard.examples import data_hash, exchange_of, is_harmful, source_of
+from uphold.guard.fitting import GuardSettings
 from uphold.guard.guarded import GuardedChat
 from uphold.guard.linear import LinearGuard
 from uphold.guard.metrics import ranking_measurements
 from uphold.guard.threshold import Threshold
-from uphold.guard.train import GuardReport, GuardSettings, prepare, train_guard
+from uphold.guard.train import GuardReport, prepare, train_guard
 from uphold.models.base import Chat, Completion, Sampling
 
 if TYPE_CHECKING:
