@@ -55,7 +55,7 @@ def align_and_guard(ctx: Context, say: Say) -> dict[str, Any]:
     chats: dict[str, Chat] = {
         "base": ctx.journalled(base, "base"),
         "aligned": ctx.journalled(aligned, "aligned"),
-        "guarded": GuardedChat(ctx.journalled(aligned, "aligned"), input=guards.guard, output=guards.guard),
+        "guarded": GuardedChat(ctx.journalled(aligned, "aligned"), input=guards.input, output=guards.guard),
     }
     subjects = {key: ctx.subject(model=model[key]) for key in chats}
     subjects["guarded"] |= {"guard": guards.guard.identity()}

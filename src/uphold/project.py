@@ -45,12 +45,18 @@ class Align(Record):
 class GuardPlan(Record):
     """The classifiers: synthesised training prompts per class, and the share of benign traffic each may block.
 
-    n_threshold: benign samples kept for setting and certifying the threshold.
+    n_ordinary: honest requests, and as many honest replies, added from the shipped written corpus.
+    n_threshold: benign samples kept for setting and certifying the threshold. n_validation: forbidden requests, on topics of their own,
+    that say what each classifier stops; input_gain: least share of leaks that the input classifier must stop beyond the output
+    classifier's to stand in front.
     """
 
     n_harmful: int = Field(1200, ge=1)
     n_benign: int = Field(1600, ge=1)
+    n_ordinary: int = Field(1500, ge=0)
     n_threshold: int = Field(3000, ge=1)
+    n_validation: int = Field(300, ge=1)
+    input_gain: float = Field(0.05, ge=0, le=1)
     fpr_budget: float = Field(0.005, gt=0, lt=1)
 
 

@@ -23,7 +23,7 @@ SMALL = {
         "n_benign_pairs": 8,
         "benign_clauses": ["help"],
     },
-    "guard": {"n_harmful": 48, "n_benign": 64, "n_threshold": 60, "fpr_budget": 0.1},
+    "guard": {"n_harmful": 48, "n_benign": 64, "n_threshold": 60, "n_validation": 12, "fpr_budget": 0.1},
     "measure": {"attacks": ["direct", "roleplay", "many_shot"], "n_behaviours": 18, "n_benign": 24, "n_tasks": 16},
 }
 

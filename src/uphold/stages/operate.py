@@ -15,9 +15,9 @@ from uphold.core.records import Measurement
 from uphold.core.store import StageResult
 from uphold.evidence.inputs import CardInputs, ClauseRow, Metric, Section, System
 from uphold.guard import Guard
+from uphold.guard.fitting import GuardSettings
 from uphold.guard.operator import OperatorData, ask_model, held_out, model_measurements, read_files, train_input_guard
 from uphold.guard.threshold import Threshold
-from uphold.guard.train import GuardSettings
 from uphold.stages.context import Context, digest_of
 
 N_ASK = 200  # held-out prompts of each class put to the model

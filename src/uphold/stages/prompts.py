@@ -2,7 +2,7 @@
 
 Training sets are wrapped only in families that may be trained on; test sets of honest prompts meet every family. Forbidden test
 requests stay plain: the attack stage wraps each in every family. Written as JSONL: harmful-train, benign-train, task-train,
-benign-threshold, harmful-test, benign-test, task-test.
+benign-threshold, harmful-validation, harmful-test, benign-test, task-test.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def run(ctx: Context) -> StageResult:
         "seed": project.seed,
         "train": n_train,
         "threshold": guard.n_threshold,
+        "validation": guard.n_validation,
         "test": measure.model_dump(exclude={"attacks"}),
     }
 
@@ -57,6 +58,9 @@ def run(ctx: Context) -> StageResult:
             "benign-train": wrapped(draw("benign", "train", n_train["benign"]), TRAINED, 0.5, seed),
             "task-train": wrapped(draw("task", "train", n_train["task"]), TRAINED, WRAPPED_SHARE, seed),
             "benign-threshold": wrapped(honest, TRAINED, HONEST_SHARE, seed),
+            "harmful-validation": wrapped(
+                draw("harmful", "validation", guard.n_validation), TRAINED, HARMFUL_SHARE, seed
+            ),
             "harmful-test": draw("harmful", "test", measure.n_behaviours),
             "benign-test": wrapped(draw("benign", "test", measure.n_benign), SUITE, WRAPPED_SHARE, seed),
             "task-test": draw("task", "test", measure.n_tasks),

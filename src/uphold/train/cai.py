@@ -44,7 +44,7 @@ class CAIConfig(Record):
     max_new_tokens: int = Field(default=96, ge=1)
     keep: Literal["all", "last"] = "all"
     seed: int = Field(default=0, ge=0)
-    sft: SFTConfig = SFTConfig(epochs=2.0, batch_tokens=2048, lr=4e-4)
+    sft: SFTConfig = SFTConfig(epochs=2.0, batch_tokens=2048, lr=2.5e-4)
 
 
 def cai(
