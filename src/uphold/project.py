@@ -64,7 +64,7 @@ class Measure(Record):
     """How much is measured. n_behaviours: forbidden requests, each put through every attack; n_benign, n_tasks: honest samples."""
 
     attacks: tuple[str, ...] = ("suite",)
-    n_behaviours: int = Field(90, ge=1)
+    n_behaviours: int = Field(270, ge=1)
     n_benign: int = Field(1000, ge=1)
     n_tasks: int = Field(600, ge=1)
 
