@@ -1,0 +1,86 @@
+"""What the datasheet of the written corpus promises, checked on the rows that are committed."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import uphold
+from uphold.constitution import Constitution
+from uphold.data import assistant
+from uphold.data.datasheet import current
+from uphold.data.report import describe
+
+ROOT = Path(uphold.__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return assistant.load()
+
+
+@pytest.fixture(scope="module")
+def report(rows):
+    return describe(rows, assistant.NAME)
+
+
+def test_there_are_at_least_6000_rows(rows):
+    assert len(rows) >= 6000
+
+
+def test_every_category_of_the_assistant_constitution_has_rows_of_both_labels(report):
+    clauses = {clause.id for clause in Constitution.load("assistant").forbidden_categories().values()}
+    assert {balance.clause for balance in report.balance} == clauses
+    for balance in report.balance:
+        assert balance.harmful + balance.benign >= 200, balance
+        assert 0.4 <= balance.share_benign <= 0.6, balance
+
+
+def test_half_the_rows_are_benign(report):
+    assert 0.48 <= report.measured("benign_share").value <= 0.55
+
+
+def test_five_languages_are_there_in_both_labels(rows):
+    counts = Counter((row.lang, row.label) for row in rows)
+    for lang in assistant.LANGUAGES:
+        for label in ("harmful", "benign"):
+            assert counts[lang, label] >= 150, (lang, label, counts[lang, label])
+
+
+def test_at_most_one_row_in_a_hundred_nearly_repeats_another(report):
+    assert report.measured("near_duplicates").value <= 0.01, report.pairs
+
+
+def test_no_row_is_filled_into_a_template(report):
+    assert report.measured("template_rows").value == 0
+
+
+def test_conversations_jailbreaks_twins_and_all_registers_are_there(rows, report):
+    assert report.n_multi_turn >= 400
+    kinds = report.counts["kind"]
+    assert kinds["jailbreak"] >= 500
+    assert kinds["twin"] >= 1000
+    assert kinds["near_miss"] >= 1000
+    assert set(report.counts["register"]) == set("plain formal casual terse typos long expert child emotional".split())
+    assert all(row.reply and row.reply_label for row in rows)
+
+
+def test_the_split_is_four_to_one_and_shares_no_opening(rows):
+    assert 0.17 <= sum(row.split == "validation" for row in rows) / len(rows) <= 0.23
+    openings = [
+        {" ".join(row.messages[0].content.casefold().split()) for row in rows if row.split == s}
+        for s in assistant.SHARES
+    ]
+    assert not openings[0] & openings[1]
+
+
+def test_nothing_is_copied_from_the_constitutions_own_examples(rows):
+    constitution = Constitution.load("assistant")
+    examples = {" ".join(text.casefold().split()) for c in constitution.clauses for text in (*c.harmful, *c.harmless)}
+    assert not [row.place for row in rows if " ".join(row.prompt.casefold().split()) in examples]
+
+
+def test_the_datasheet_shows_the_report_of_these_rows():
+    page = ROOT / "docs" / "corpus.md"
+    text = page.read_text(encoding="utf-8")
+    assert current(text) == text, "run: python -m uphold.data.datasheet docs/corpus.md"
