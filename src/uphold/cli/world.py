@@ -56,7 +56,11 @@ def train_clerk(
     from uphold.world.clerk import ClerkConfig, train_clerk
 
     torch.set_num_threads(threads)
-    config = ClerkConfig(seed=seed) if steps is None else ClerkConfig(seed=seed, steps=steps, refine_steps=max(1, steps // 2))
+    config = (
+        ClerkConfig(seed=seed)
+        if steps is None
+        else ClerkConfig(seed=seed, steps=steps, refine_steps=max(1, steps // 2))
+    )
     summary = train_clerk(out, config)
     text = (
         f"clerk: {summary['n_parameters']:,} parameters, {summary['n_steps']} steps, "
