@@ -40,7 +40,7 @@ fmt: setup
 	$(PY) -m ruff format .
 
 bench: setup
-	$(PY) benchmarks/startup.py
+	for script in benchmarks/*.py; do $(PY) $$script || exit 1; done
 
 docs: setup
 	$(PY) scripts/make_docs.py

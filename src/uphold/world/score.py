@@ -35,6 +35,11 @@ TARGETS = {
     "revision.innocent": 0.95,
     "comparison": 0.90,
 }
+ABOUT = (
+    "Every metric is exact: the reply is the expected one, word for word. How-to questions come from held-out (topic, phrasing, wrapper)",
+    "triples: the clerk saw each part in training, and never the three together. The weights are rebuilt by",
+    "`uphold world train-clerk --out FOLDER`, which takes about 45 minutes on one busy core and continues after a kill.",
+)
 Part = list[
     tuple[Exchange, str, bool | None]
 ]  # what is asked with the reply due, its group, and for judgements the guilt
@@ -142,4 +147,4 @@ def page(found: Sequence[Measurement], model: str, n: int, seed: int) -> str:
     ]
     head = ["| metric | exact | n | 95% interval | target |", "|---|---|---|---|---|"]
     made = f"Made by `uphold world score {model} --n {n} --seed {seed} --page FILE`; weights `{found[0].subject['model'][:16]}`."
-    return "\n".join(["# Scores of the clerk", "", made, "", *head, *rows, ""])
+    return "\n".join(["# Scores of the clerk", "", made, "", *ABOUT, "", *head, *rows, ""])
