@@ -23,3 +23,13 @@ def read_only_folder(tmp_path: Path) -> Path:
     if not Path("/sys/kernel").is_dir():
         pytest.skip("root may write anywhere here")
     return Path("/sys/kernel")
+
+
+@pytest.fixture(autouse=True)
+def _progress_is_heard():
+    """A command run with --quiet silences its whole process: no test may inherit that from another."""
+    from uphold.core.progress import quiet
+
+    quiet(False)
+    yield
+    quiet(False)
