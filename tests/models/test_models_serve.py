@@ -29,6 +29,9 @@ def call(url: str, body: object = None, **headers: str) -> tuple[int, dict[str, 
             return error.code, dict(error.headers), error.read()
 
 
+OFFERED = {"type": "function", "function": {"name": "look", "description": "looks", "parameters": {"type": "object"}}}
+
+
 def ask(**fields: object) -> dict[str, object]:
     return {
         "model": "tiny",
@@ -106,7 +109,8 @@ LONG = "the prompt has 204 tokens and the model's context is 128: no room for a 
         (ask(model="other"), 404, "model_not_found", "no model 'other' here; there is 'tiny'"),
         (ask(messages=[]), 400, "bad_request", "messages: List should have at least 1 item after validation, not 0"),
         (ask(n=2), 400, "bad_request", "n: Input should be 1"),
-        (ask(tools=[]), 400, "bad_request", "tools: Extra inputs are not permitted"),
+        (ask(tools=[OFFERED]), 400, "no_tools", "tools: this model takes none"),
+        (ask(messages=[{"role": "assistant"}]), 400, "bad_request", "messages.0: Value error, content is missing"),
         (ask(max_tokens=0), 400, "bad_request", "max_tokens: Input should be greater than or equal to 1"),
         (ask(messages=[{"role": "robot", "content": "x"}]), 400, "bad_request", ROLE),
         (ask(messages=[{"role": "user", "content": "w1 " * 200}]), 400, "no_reply", LONG),

@@ -3,13 +3,14 @@
 Takes conversations; sends up to `concurrency` requests at a time from a background event loop; gives one completion each, or the
 reason there is none. What may pass (limits, time-outs, a restarting server) is tried again with backoff and jitter; when nothing
 answers at all the rest of the call fails at once instead of waiting its turn. The key comes from the environment alone and reaches
-nothing but the request's header. Left out: tool schemas, images, log-probabilities, the batch API.
+nothing but the request's header. Left out: streamed tool calls, images, log-probabilities, the batch API.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import queue
 import random
 import time
@@ -26,6 +27,7 @@ from uphold.models.base import Completion, Conversation, Sampling, again
 from uphold.models.endpoint import Endpoint, Failure, events, holds_secret, read
 from uphold.models.openai_wire import Malformed, parse_completion, parse_json, parse_piece, request_body
 from uphold.models.retry import wait_s
+from uphold.models.tools import Tool
 
 if TYPE_CHECKING:
     import httpx
@@ -62,6 +64,7 @@ class OpenAIChat:
         self._endpoint = Endpoint(url, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, n_kept=concurrency)
         self._concurrency, self._tries, self._patience_s = concurrency, tries, patience_s
         self._limit_name = "max_tokens"
+        self._tools: tuple[Tool, ...] = ()
         self._not_before = 0.0  # when the server asked to be left alone until, on the monotonic clock
         self._rng = random.Random()
 
@@ -72,7 +75,13 @@ class OpenAIChat:
 
     def identity(self) -> str:
         """Hash of the URL and the model's name: what stands behind them cannot be seen from here."""
-        return digest(["openai", self._endpoint.url, self.name])
+        return digest(["openai", self._endpoint.url, self.name, *self._tools])
+
+    def with_tools(self, tools: Sequence[Tool]) -> OpenAIChat:
+        """See `tools.TakesTools`. The two share their connections."""
+        offering = copy.copy(self)
+        offering._tools = tuple(tools)
+        return offering
 
     def check(self) -> None:
         """Ask which models there are; ask for one token where ours is not listed. ModelError says how to mend what is wrong."""
@@ -159,7 +168,7 @@ class OpenAIChat:
             raise Failure("the conversation is empty")
 
         async def attempt() -> Completion:
-            body = request_body(self.name, conversation, sampling, limit_name=self._limit_name)
+            body = request_body(self.name, conversation, sampling, limit_name=self._limit_name, tools=self._tools)
             response, raw = await self._endpoint.request("POST", "/chat/completions", body)
             if response.status_code != 200:
                 raise self._refusal(response, raw, conversation)

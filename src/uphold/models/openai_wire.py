@@ -8,10 +8,12 @@ repeating what was asked.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from uphold.core.records import Message
 from uphold.models.base import Completion, Conversation, Sampling
+from uphold.models.tools import CALLS, CallTurn, ResultTurn, Tool, read_calls
 
 _FINISH = {"stop": "stop", "length": "length", "content_filter": "blocked"}
 
@@ -21,12 +23,18 @@ class Malformed(Exception):
 
 
 def request_body(
-    model: str, conversation: Conversation, sampling: Sampling, *, limit_name: str = "max_tokens", stream: bool = False
+    model: str,
+    conversation: Conversation,
+    sampling: Sampling,
+    *,
+    limit_name: str = "max_tokens",
+    stream: bool = False,
+    tools: Sequence[Tool] = (),
 ) -> dict[str, Any]:
     """The JSON of one request. Settings that leave the server's default alone are not sent: some servers refuse what they do not know."""
     body: dict[str, Any] = {
         "model": model,
-        "messages": [_message(m.role, m.content, i) for i, m in enumerate(conversation)],
+        "messages": [_message(m, i) for i, m in enumerate(conversation)],
         "temperature": sampling.temperature,
         limit_name: sampling.max_new_tokens,
     }
@@ -38,11 +46,16 @@ def request_body(
         body["stop"] = list(sampling.stop)
     if stream:
         body["stream"] = True
+    if tools:
+        body["tools"] = [tool.wire() for tool in tools]
     return body
 
 
 def parse_completion(raw: bytes, content_type: str = "") -> Completion:
-    """The completion in a whole answer. Raises Malformed for HTML, other text, damaged JSON, no choices or no text."""
+    """The completion in a whole answer. Raises Malformed for HTML, other text, damaged JSON, no choices or no text.
+
+    A reply that calls tools needs no text; the calls are in `meta["tool_calls"]`.
+    """
     payload = parse_json(raw, content_type)
     choice = _first_choice(payload)
     message = choice.get("message")
@@ -55,6 +68,11 @@ def parse_completion(raw: bytes, content_type: str = "") -> Completion:
     finish = _FINISH.get(str(choice.get("finish_reason")), "stop")
     if text is None and finish == "blocked":
         text = ""
+    calls = read_calls(message.get(CALLS))
+    if calls is None:
+        raise Malformed("its tool calls are damaged")
+    if calls:
+        text, meta = text or "", meta | {CALLS: calls}
     if text is None:
         raise Malformed("its message holds no text")
     usage = payload.get("usage")
@@ -103,9 +121,13 @@ def error_text(payload: Mapping[str, Any]) -> str:
     return " ".join(str(error).split()) if error else ""
 
 
-def _message(role: str, content: str, number: int) -> dict[str, str]:
-    message = {"role": role, "content": content}
-    return message | {"tool_call_id": f"call_{number}"} if role == "tool" else message  # strict servers ask for an id
+def _message(turn: Message, number: int) -> dict[str, Any]:
+    if isinstance(turn, CallTurn | ResultTurn):
+        return turn.wire()
+    message = {"role": turn.role, "content": turn.content}
+    return (
+        message | {"tool_call_id": f"call_{number}"} if turn.role == "tool" else message
+    )  # strict servers ask for an id
 
 
 def _first_choice(payload: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 For trying things out, for tests of the `openai:` door, and for users with no other server. Takes a `Chat`; answers
 `/v1/models`, `/v1/chat/completions` (whole and streamed) and `/health`. Requests are checked field by field: what this
 server does not do is refused, not passed over. It listens on this machine alone unless a key is set. Left out: batching
-across requests, tools, several choices, log-probabilities; for load, use vLLM. For guarded answers, use the gateway.
+across requests, streamed tool calls, several choices, log-probabilities; for load, use vLLM. For guarded answers, use the gateway.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -28,6 +28,7 @@ from starlette.routing import Route
 from uphold.core.errors import ConfigError, MissingExtra, UpholdError
 from uphold.core.records import Message
 from uphold.models.base import Chat, Completion, Sampling
+from uphold.models.tools import CALLS, CallTurn, ResultTurn, TakesTools, Tool, ToolCall, calls_of
 
 KEY_NAME = "UPHOLD_SERVE_KEY"
 MAX_BODY_BYTES = 2**20
@@ -50,15 +51,49 @@ class _Part(BaseModel):
     text: str
 
 
+class _Called(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    arguments: str
+
+
+class _Call(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    id: str
+    type: Literal["function"] = "function"
+    function: _Called
+
+
+class _Offered(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    type: Literal["function"]
+    function: Tool
+
+
 class _Turn(BaseModel):
     model_config = ConfigDict(extra="forbid")
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[_Part]
+    content: str | list[_Part] | None = None
     name: str | None = None
     tool_call_id: str | None = None
+    tool_calls: list[_Call] | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> _Turn:
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError("only the assistant calls tools")
+        if self.content is None and not self.tool_calls:
+            raise ValueError("content is missing")
+        return self
 
     def message(self) -> Message:
-        text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        parts = self.content or ""
+        text = parts if isinstance(parts, str) else "".join(part.text for part in parts)
+        if self.tool_calls:
+            calls = [ToolCall(id=c.id, name=c.function.name, arguments=c.function.arguments) for c in self.tool_calls]
+            return CallTurn.of(calls, text)
+        if self.role == "tool" and self.tool_call_id:
+            return ResultTurn(content=text, call_id=self.tool_call_id)
         return Message(role="system" if self.role == "developer" else self.role, content=text)
 
 
@@ -75,6 +110,7 @@ class _Ask(BaseModel):
     seed: int | None = None
     stop: str | list[str] | None = None
     stream: bool = False
+    tools: list[_Offered] = []
     n: Literal[1] = 1
     presence_penalty: Literal[0] = 0
     frequency_penalty: Literal[0] = 0
@@ -107,10 +143,11 @@ def make_app(chat: Chat, name: str, *, key: str | None = None, max_body_bytes: i
         if ask.model != name:
             raise _Refused(404, "model_not_found", f"no model {ask.model!r} here; there is {name!r}")
         messages = tuple(turn.message() for turn in ask.messages)
+        asked = _offering(chat, ask)
         if ask.stream:
             events = _events(chat, messages, ask.sampling(), name)
             return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
-        reply = (await run_in_threadpool(chat.generate, [messages], ask.sampling()))[0]
+        reply = (await run_in_threadpool(asked.generate, [messages], ask.sampling()))[0]
         if reply.text is None:
             raise _Refused(400, "no_reply", reply.error or "no reply")
         return JSONResponse(_whole(reply, name))
@@ -191,6 +228,17 @@ def _parse(raw: bytes) -> _Ask:
         raise _Refused(400, "bad_request", "; ".join(problems[:5])) from None
 
 
+def _offering(chat: Chat, ask: _Ask) -> Chat:
+    """The model with the tools of the request; refused where it takes none, or where calls would have to be streamed."""
+    if not ask.tools:
+        return chat
+    if not isinstance(chat, TakesTools):
+        raise _Refused(400, "no_tools", "tools: this model takes none")
+    if ask.stream:
+        raise _Refused(400, "no_streamed_tools", "stream: calls of tools are not streamed here")
+    return chat.with_tools([offered.function for offered in ask.tools])
+
+
 def _events(chat: Chat, messages: tuple[Message, ...], sampling: Sampling, name: str) -> Iterator[str]:
     """The server-sent events of one streamed reply; one that fails half-way ends in an error and without [DONE]."""
     made = _stamp("chat.completion.chunk", name)
@@ -215,9 +263,13 @@ def _events(chat: Chat, messages: tuple[Message, ...], sampling: Sampling, name:
 
 
 def _whole(reply: Completion, name: str) -> dict[str, Any]:
-    message = {"role": "assistant", "content": reply.text}
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text}
+    finish = _finish(reply.finish_reason)
+    if calls := calls_of(reply):
+        finish = "tool_calls"
+        message |= {"content": reply.text or None, CALLS: [call.wire() for call in calls]}
     return _stamp("chat.completion", name) | {
-        "choices": [{"index": 0, "message": message, "finish_reason": _finish(reply.finish_reason)}],
+        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
         "usage": {
             "prompt_tokens": reply.n_prompt_tokens,
             "completion_tokens": reply.n_completion_tokens,
