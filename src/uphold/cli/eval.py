@@ -81,6 +81,8 @@ def run(
             "over_refusal_by_category": over_refusal_by_category(harmless, **on_benign),
             "partial_refusal": partial_refusal(harmless, **on_benign),
         }
+        asked = {"source": source, "split": split, "n": n, "max_new_tokens": max_new_tokens}
+        _record(out, result, suite=digest(asked))
         if baseline is not None:
             other = models.load(baseline)
             other.check()
@@ -95,6 +97,17 @@ def run(
             }
     result["run"] = str(out)
     emit(result, as_json, _text(result))
+
+
+def _record(out: Path, result: dict[str, Any], *, suite: str) -> None:
+    """The target's measurements into the run's ledger."""
+    from uphold.core.records import Measurement
+    from uphold.evidence.ledger import Ledger
+
+    about = {"suite": suite, "judge": "ground truth"}
+    found = [m for part in result.values() for m in (part.values() if isinstance(part, dict) else [part])]
+    made = [m.model_copy(update=about) for m in found if isinstance(m, Measurement) and m.n_asked]
+    Ledger(out).append_measurements("eval", made)
 
 
 def _asked(store: RunStore, name: str, chat: Chat, samples: Sequence[Sample], sampling: Sampling) -> list[Answer]:

@@ -108,6 +108,7 @@ def run(
         }
         found = _outcome(stage.path, facts, digest(twins), harmful, grader)
         _keep(out, found, search or "suite")
+        _record(out, found, suite=plan.suite(), judge=grader)
     short = {name: found[name] for name in RESULT}
     if search:
         short["search"] = {"name": search, **{k: found["questions"][k] for k in ("broken", "queries_to_first")}}
@@ -151,6 +152,13 @@ class _Plan(NamedTuple):
             "grader": self.grader,
             "helpers": [chat.identity() if chat else None for chat in (self.attacker, self.judge, self.baseline)],
         }
+
+    def suite(self) -> str:
+        """SHA-256 (hex) of what is asked and how, whoever answers."""
+        from uphold.core.records import digest
+
+        asked = {name: self.inputs()[name] for name in ("attacks", "budget", "search", "helpers")}
+        return digest({**asked, "sampling": self.sampling.model_copy(update={"seed": 0})})
 
     def carry_out(self, work: Path) -> dict[str, int]:
         """Attack, ask the harmless twins; writes attempts.jsonl and answers.jsonl. ModelError when the target changed meanwhile."""
@@ -267,6 +275,16 @@ def _keep(out: Path, found: dict[str, Any], name: str) -> None:
     command = f"uphold {shlex.join(sys.argv[1:])}"
     n = asked["broken"].n_asked
     draw_success(out / "success_vs_queries", {name: asked["curve"]}, {name: n}, baseline="", command=command)
+
+
+def _record(out: Path, found: dict[str, Any], *, suite: str, judge: str) -> None:
+    """The run's measurements into its ledger."""
+    from uphold.evidence.ledger import Ledger
+    from uphold.redteam.report import measurements
+
+    refusals = [found["over_refusal"], *found["refusals"]["by_category"].values()]
+    made = [*measurements(found["rates"]), found["questions"]["broken"], *(m for m in refusals if m.n_asked)]
+    Ledger(out).append_measurements("redteam", [m.model_copy(update={"suite": suite, "judge": judge}) for m in made])
 
 
 def _text(target: str, found: dict[str, Any], out: Path) -> str:
