@@ -61,7 +61,7 @@ def open_context(project: Project, out: Path, source: Any = None) -> Iterator[Co
     base = load(project.model) if project.model else None
     if base is not None:
         base.check()
-    _use_threads(project.threads)
+    use_threads(project.threads)
     with RunStore.open(out) as store:
         write_atomic(store.folder / "uphold.yaml", dump_yaml(project))
         write_atomic(store.folder / "constitution.yaml", to_yaml(constitution))
@@ -72,7 +72,7 @@ def open_context(project: Project, out: Path, source: Any = None) -> Iterator[Co
             calls.close()
 
 
-def _use_threads(n: int) -> None:
+def use_threads(n: int) -> None:
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(n)
 
