@@ -57,7 +57,7 @@ def run(ctx: Context, prompts: StageResult) -> tuple[StageResult, Guards]:
         "harmful-validation": sets["harmful-validation"],
     }
     settings = GuardSettings(fpr_budget=plan.fpr_budget)
-    pool = _ordinary(plan.n_ordinary)
+    pool = ordinary(plan.n_ordinary)
     inputs = {
         "ordinary": digest([e.model_dump(mode="json") for e in pool]),
         "model": ctx.base.identity(),
@@ -112,7 +112,7 @@ def _stopped(gains: dict[str, int], subject: dict[str, str], seed: int) -> list[
     ]
 
 
-def _ordinary(n: int) -> list[Example]:
+def ordinary(n: int) -> list[Example]:
     """Honest requests and replies from the shipped written corpus, the same for every constitution.
 
     Constitutional Classifiers hold refusals down with a fixed benign set; without one a linear classifier takes ordinary words that a
