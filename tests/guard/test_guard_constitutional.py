@@ -14,9 +14,10 @@ from guard_toy import CONSTITUTION, prompts
 from uphold.cli.main import run
 from uphold.constitution import Constitution
 from uphold.core.errors import DataError, StoreError
-from uphold.guard import code_requests, corpora
+from uphold.guard import corpora
 from uphold.guard.constitutional import PARTS, gather, written_corpus
 from uphold.guard.examples import group_of, is_harmful, is_prompt, prompt_key
+from uphold.guard.grammars import code_requests, everyday, personas
 
 
 def write(path, rows):
@@ -226,3 +227,24 @@ def test_a_tampered_shipped_guard_is_refused(tmp_path):
     path.write_bytes(bytes(raw))
     with pytest.raises(StoreError, match="not the weights"):
         Guard.load(tmp_path / "copy")
+
+
+def test_everyday_requests_are_harmless_different_and_seeded():
+    made = everyday.samples(n=200)
+    assert made == everyday.samples(n=200) != everyday.samples(n=200, seed=1)
+    assert {s.label for s in made} == {"benign"}
+    assert len({s.prompt for s in made}) == len({s.group for s in made}) == 200
+    assert not any("{" in s.prompt for s in made)
+
+
+def test_personas_come_in_both_classes_of_like_length():
+    made = personas.samples("no-hijacking", n=400)
+    assert made == personas.samples("no-hijacking", n=400)
+    by_label = {label: [s for s in made if s.label == label] for label in ("harmful", "benign")}
+    assert len(by_label["harmful"]) == len(by_label["benign"]) == 200
+    assert {s.clause for s in by_label["harmful"]} == {"no-hijacking"}
+    assert {s.clause for s in by_label["benign"]} == {
+        None
+    }
+    mean = {label: sum(len(s.prompt) for s in of) / len(of) for label, of in by_label.items()}
+    assert 0.6 < mean["harmful"] / mean["benign"] < 2.0

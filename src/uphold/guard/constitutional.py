@@ -2,7 +2,7 @@
 
 Takes a constitution; gathers labelled examples into four parts that share no group: fit, stop (early stopping and choices), threshold
 (calibration and the refusal budget) and test; gives guards and a report. The written corpus joins when the constitution forbids one of
-its categories, each row under the clause that rules it, and `code_requests.py` beside it. Files of a user and catalogued public corpora
+its categories, each row under the clause that rules it, and the grammars beside it (`grammars/`). Files of a user and catalogued public corpora
 (`corpora.py`) join with their licence and hash, which the guard keeps. Left out: the fits themselves (`train.py`, `encoder_fit.py`).
 """
 
@@ -17,7 +17,7 @@ from uphold.core.errors import DataError
 from uphold.core.records import Measurement
 from uphold.core.seeds import split_of
 from uphold.data.files import PromptSet, file_names, read_prompts
-from uphold.guard import code_requests, corpora
+from uphold.guard import corpora
 from uphold.guard.evaluate import evaluate
 from uphold.guard.examples import (
     CONSTITUTION,
@@ -32,6 +32,7 @@ from uphold.guard.examples import (
     split,
 )
 from uphold.guard.fitting import GuardSettings
+from uphold.guard.grammars import code_requests, everyday, personas
 from uphold.guard.train import GuardReport, counts_of, train_linear
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ def written_corpus(constitution: Constitution) -> dict[str, list[Example]]:
             parts[part].append(exchange)
     if {"cyber-attacks", "malware", "fraud-and-scams"} <= set(forbidden):
         parts["fit"] += code_requests.samples(forbidden)
+    if personas.CATEGORY in forbidden:
+        parts["fit"] += personas.samples(forbidden[personas.CATEGORY])
+    parts["fit"] += everyday.samples()
     return parts
 
 

@@ -56,7 +56,7 @@ class EncoderSettings(Record):
     margin: float = 1.0
     clause: float = Field(default=0.15, ge=0)
     smoothing: float = Field(default=0.02, ge=0, lt=0.5)
-    max_tokens: int = Field(default=112, ge=8)
+    max_tokens: int = Field(default=144, ge=8)
     window: int = Field(default=254, ge=8)
     freeze_embeddings: bool = True
     weight_decay: float = 0.01

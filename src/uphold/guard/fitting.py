@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from uphold.core.errors import DataError
-from uphold.core.records import Record
+from uphold.core.records import Exchange, Record
 from uphold.core.seeds import split_of
 from uphold.guard import features, logistic
 from uphold.guard.base import Stage, turns_text
 from uphold.guard.examples import Example, exchange_of, family_of, group_of, is_harmful, source_of
 from uphold.guard.features import FeatureSpec
 from uphold.guard.heads import Floats, Head, Table
+from uphold.guard.links import Links
 from uphold.guard.metrics import auprc, ranking
 from uphold.guard.stage import StageModel
 
@@ -35,7 +36,8 @@ class GuardSettings(Record):
 
     prompt_window, reply_window: words judged together; a prompt's is short, so that the request stands out of what is wrapped around
     it. q0: dampings of short texts, c: inverse strengths of regularisation, both to choose from by AUPRC on groups held out of the fit
-    part; clause_c: of the clause heads. exchange: judge replies with their prompts. fit, threshold and test: shares of the examples.
+    part; clause_c: of the clause heads. exchange: judge replies with their prompts. links: read the words
+    of a reply with their links into the system message. fit, threshold and test: shares of the examples.
     """
 
     features: FeatureSpec = FeatureSpec()
@@ -48,6 +50,7 @@ class GuardSettings(Record):
     fpr_budget: float = Field(0.01, gt=0.0, lt=1.0)
     level: float = Field(0.95, gt=0.0, lt=1.0)
     exchange: bool = False
+    links: bool = True
     fit: float = Field(0.6, gt=0.0)
     threshold: float = Field(0.2, gt=0.0)
     test: float = Field(0.2, ge=0.0)
@@ -84,7 +87,7 @@ def _rows(stage: Stage, examples: Sequence[Example], settings: GuardSettings) ->
         if stage == "input":
             units = _prompt_units(features.words(latest), is_harmful(example), settings.prompt_window)
         else:
-            units = _reply_units(features.words(exchange.completion), is_harmful(example), settings.reply_window)
+            units = _reply_units(_reply_words(exchange, settings), is_harmful(example), settings.reply_window)
         units = [unit for unit in units if unit]
         for unit in units:
             words[_BLOCKS[stage][-1]].append(unit)
@@ -102,6 +105,11 @@ def _prompt_units(words: list[str], harmful: bool, window: int) -> list[list[str
         return [words]
     ends = [*range(window, len(words), max(1, window // 2)), len(words)]
     return [words[end - window : end] for end in ends]
+
+
+def _reply_words(exchange: Exchange, settings: GuardSettings) -> list[str]:
+    words = features.words(exchange.completion)
+    return list(Links(exchange.messages).read(words)) if settings.links else words
 
 
 def _reply_units(words: list[str], harmful: bool, window: int) -> list[list[str]]:
@@ -201,7 +209,7 @@ def _assembled(
     for i, block in enumerate(_BLOCKS[stage]):
         table = _table(fit.w[i], data.q[i], [head.w[i] for head in heads])
         window = settings.prompt_window if stage == "input" else settings.reply_window
-        built[block] = Head(table, settings.features, window, q0)
+        built[block] = Head(table, settings.features, window, q0, settings.links and block == "reply")
     bias = np.array([head.bias for head in heads], dtype=float)
     return StageModel(stage, built.get("prompt"), built.get("reply"), fit.bias, clauses, bias)
 

@@ -164,9 +164,13 @@ def _blocks(owner: int, words: Iterable[str], window: int) -> Iterator[tuple[Seg
 
 
 class Head:
-    """One table at work on blocks of words: prompts or replies. window: words; q0 >= 0 keeps short windows from shouting."""
+    """One table at work on blocks of words: prompts or replies. window: words; q0 >= 0 keeps short windows from shouting.
 
-    def __init__(self, table: Table, spec: FeatureSpec, window: int, q0: float) -> None:
+    links: whether the words are read with their links into the system message (`links.py`); links fill windows too.
+    """
+
+    def __init__(self, table: Table, spec: FeatureSpec, window: int, q0: float, links: bool = False) -> None:
+        self.links = links
         self.rows = WordRows(table, spec)
         self.table, self.spec, self.window, self.q0 = table, spec, window, q0
         self.w_scale, self.q_scale = float(table.scale[0]), float(table.scale[1])

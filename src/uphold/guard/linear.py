@@ -32,6 +32,7 @@ class HeadRecord(Record):
     features: FeatureSpec
     window: int
     q0: float
+    links: bool = False
 
 
 class StageRecord(Record):
@@ -124,7 +125,7 @@ class LinearGuard:
         for exchange, peak in zip(exchanges, stage.peaks(exchanges), strict=True):
             position = None
             if name != "input" and peak is not None and peak.first is not None:
-                position = features.word_end(exchange.completion, peak.first)
+                position = stage.position(exchange, peak.first)
             yield stage.verdict(peak, position, identity)
 
     def score_prompts(self, prompts: Iterable[str]) -> list[Verdict]:
@@ -167,7 +168,7 @@ def _batched(numbers: Sequence[int]) -> Iterable[Sequence[int]]:
 
 def _manifest(stages: Mapping[Stage, StageModel], about: Mapping[str, Any], blob: bytes) -> Manifest:
     def head(h: Head | None) -> HeadRecord | None:
-        return None if h is None else HeadRecord(features=h.spec, window=h.window, q0=h.q0)
+        return None if h is None else HeadRecord(features=h.spec, window=h.window, q0=h.q0, links=h.links)
 
     records = {
         name: StageRecord(
@@ -222,7 +223,8 @@ def _unpack(read: Manifest, blob: bytes) -> dict[Stage, StageModel]:
             main[buckets], clauses[buckets] = tensors[f"{key}.main"], tensors[f"{key}.clauses"]
         except IndexError as error:
             raise ValueError(f"{key}: {error}") from None
-        return Head(Table(main, clauses, scale.astype(np.float64)), record.features, record.window, record.q0)
+        table = Table(main, clauses, scale.astype(np.float64))
+        return Head(table, record.features, record.window, record.q0, record.links)
 
     return {
         name: StageModel(

@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from uphold.guard.base import Stage, Verdict, turns_text
 from uphold.guard.canonical import views
 from uphold.guard.features import START, iter_words
 from uphold.guard.heads import Floats, Head, Peak, Segment
+from uphold.guard.links import Links, n_read
 
 _BATCH = 4 * heads.BLOCK  # words scored at a time
 
@@ -65,13 +67,25 @@ class StageModel:
             return self._worst(self.prompt, segments, [self.bias] * len(exchanges), len(exchanges))
         assert self.reply is not None
         window = self.reply.window
-        segments = (s for i, e in enumerate(exchanges) for s in heads.running(i, iter_words(e.completion), window))
+        segments = (s for i, e in enumerate(exchanges) for s in heads.running(i, self.reply_words(e), window))
         starts = self.starts([e.messages for e in exchanges])
         found = self._worst(self.reply, segments, [base for base, _ in starts], len(exchanges))
         return [
             peak and peak._replace(clauses=peak.clauses + clauses)
             for peak, (_, clauses) in zip(found, starts, strict=True)
         ]
+
+    def reply_words(self, exchange: Exchange) -> Iterator[str]:
+        """The words of a reply as its head reads them: each followed by its links, where it was fitted so."""
+        words = iter_words(exchange.completion)
+        return Links(exchange.messages).read(words) if self.reply is not None and self.reply.links else words
+
+    def position(self, exchange: Exchange, first: int) -> int:
+        """Characters of the reply read when `first` of the words that its head reads had been."""
+        n_words = first
+        if self.reply is not None and self.reply.links:
+            n_words = n_read(list(islice(self.reply_words(exchange), first)))
+        return features.word_end(exchange.completion, n_words)
 
     def starts(self, conversations: Sequence[Sequence[Message]]) -> list[tuple[float, Floats]]:
         """Where the logit and the clause logits of a reply to each conversation begin: at the bias, and at what the prompt adds."""
@@ -167,6 +181,7 @@ class LinearStream:
     def __init__(self, model: StageModel, conversation: Sequence[Message], guard: str) -> None:
         assert model.reply is not None
         self._model, self._head, self._guard = model, model.reply, guard
+        self._links = Links(conversation) if model.reply.links else None
         [(self._base, self._clause_base)] = model.starts([conversation])
         self._window: deque[tuple[int, int, Any]] = deque()
         self._w = self._q = 0
@@ -186,14 +201,19 @@ class LinearStream:
         start = self._pushed - len(self._rest) - len(piece)
         self._rest = rest
         for word, end in done:
-            self._read(word, start + end)
+            self._take(word, start + end)
         return self._verdict
 
     def finish(self) -> Verdict:
         if self._rest:
-            self._read(self._rest, self._pushed)
+            self._take(self._rest, self._pushed)
             self._rest = ""
         return self._verdict
+
+    def _take(self, word: str, end: int) -> None:
+        self._read(word, end)
+        for link in self._links.of(word) if self._links is not None else ():
+            self._read(link, end)
 
     def _read(self, word: str, end: int) -> None:
         w, q, hashed, clauses = self._head.rows.one(word)
