@@ -6,7 +6,6 @@ itself unchanged. Left out: what the numbers look like on paper (`health_report.
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from uphold.core.records import Measurement, Message, Preference
 from uphold.core.seeds import uniform
 from uphold.data.transforms import apply
 from uphold.train.health import Bars, Check, Outcome, PairJudge, replies
+from uphold.train.reliability import N_BINS, Bin, bins_of, calibration_error
 from uphold.train.reward_data import group_of
 
 PARAPHRASES = ("synonyms", "polite", "typos")
@@ -27,7 +27,6 @@ FILLER = (
     " i hope that this helps. please let me know if there is anything else that you would like to know, and i will be "
     "happy to tell you more about it at any time."
 )
-N_BINS = 10
 N_ALONE = 24  # replies scored one by one, to see whether their batch changes them
 
 
@@ -145,31 +144,19 @@ def accuracy(asked: Asked) -> Check:
     return _judged("accuracy", bar, value, low is not None and low > asked.bars.accuracy, "prefers as labelled")
 
 
-def reliability(leads: Sequence[float | None]) -> list[tuple[float, float, int]]:
-    """(mean confidence, share right, pairs) of at most N_BINS bins of about equal size, by confidence sigmoid(|lead|).
-
-    Equal confidences are never parted: which of them were right must not decide about their bin.
-    """
-    rows = sorted(((1 / (1 + math.exp(-min(abs(x), 700.0))), float(x > 0)) for x in leads if x is not None), key=_first)
-    size = max(10, math.ceil(len(rows) / N_BINS))
-    bins: list[list[tuple[float, float]]] = []
-    for _, equal in itertools.groupby(rows, key=_first):
-        if not bins or len(bins[-1]) >= size:
-            bins.append([])
-        bins[-1].extend(equal)
-    if len(bins) > 1 and len(bins[-1]) < size / 2:  # a small rest joins its neighbour
-        bins[-2].extend(bins.pop())
-    return [(sum(c for c, _ in b) / len(b), sum(r for _, r in b) / len(b), len(b)) for b in bins]
-
-
-def _first(row: tuple[float, float]) -> float:
-    return row[0]
+def reliability(leads: Sequence[float | None]) -> list[Bin]:
+    """The bins of confidence sigmoid(|lead|) against the share of positive leads."""
+    return bins_of(*_confidences(leads))
 
 
 def expected_error(leads: Sequence[float | None]) -> float:
-    """Expected calibration error of the bins of `reliability` (arXiv:1706.04599, eq. 3)."""
-    bins = reliability(leads)
-    return sum(n * abs(confidence - right) for confidence, right, n in bins) / sum(n for *_, n in bins)
+    """Expected calibration error of the bins of `reliability`."""
+    return calibration_error(*_confidences(leads))
+
+
+def _confidences(leads: Sequence[float | None]) -> tuple[list[float], list[float]]:
+    known = [x for x in leads if x is not None]
+    return [1 / (1 + math.exp(-min(abs(x), 700.0))) for x in known], [float(x > 0) for x in known]
 
 
 def calibration(asked: Asked) -> Check:

@@ -5,5 +5,5 @@ from uphold.cli.common import group
 app = group(
     "Train a model towards its constitution.",
     __name__,
-    ("supervised", "preference", "reward", "rl", "feedback", "recipes", "goodhart", "hack", "process", "check"),
+    ("supervised", "preference", "reward", "rl", "feedback", "recipes", "goodhart", "hack", "process", "check", "tax"),
 )

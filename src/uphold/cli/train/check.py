@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from uphold.cli.common import Json, emit, table
 from uphold.cli.train.options import Benign, Harmful, Source
 
 if TYPE_CHECKING:
+    from uphold.train.changes import Change
     from uphold.train.check import CheckReport
 
 
@@ -77,15 +79,22 @@ def check(
 
 def text(report: CheckReport) -> str:
     """The verdict, a row a metric, the reasons for anything that is not ok."""
+    left_out = [f"not measured: {', '.join(report.left_out)}"] if report.left_out else []
+    why = [reason for reason, change in zip(report.reasons, report.changes, strict=True) if change.verdict != "ok"]
+    return "\n".join([report.verdict, "", table_of(report.changes), *left_out, *why])
+
+
+def table_of(changes: Sequence[Change]) -> str:
+    """Changes as a table: before, after, difference, its interval, p where there is one, verdict where there is a limit."""
     rows = [("", "before", "after", "difference", "95% interval", "p", "")]
-    for change in report.changes:
+    for change in changes:
         d = change.difference
         interval = f"{d.interval[0]:+.3f} to {d.interval[1]:+.3f}" if d.interval else ""
         rates = (_number(change.before.value), _number(change.after.value), _number(d.value, "+"))
-        rows.append((f"{change.metric} (n={d.n_scored})", *rates, interval, f"{change.p_value:.3g}", change.verdict))
-    left_out = [f"not measured: {', '.join(report.left_out)}"] if report.left_out else []
-    why = [reason for reason, change in zip(report.reasons, report.changes, strict=True) if change.verdict != "ok"]
-    return "\n".join([report.verdict, "", table(rows), *left_out, *why])
+        p = "" if change.p_value is None else f"{change.p_value:.3g}"
+        name = " ".join((change.metric, *d.by.values()))
+        rows.append((f"{name} (n={d.n_scored})", *rates, interval, p, change.verdict or ""))
+    return table(rows)
 
 
 def _number(value: float | None, sign: str = "") -> str:
