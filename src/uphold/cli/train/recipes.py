@@ -91,7 +91,7 @@ def cai(
         model,
         constitution,
         out,
-        source=_file_source(harmful, benign) or source,
+        source=file_source(harmful, benign) or source,
         settings=settings_of(Align, config, **given),
         measured=Measure(n_behaviours=behaviours, n_benign=tasks, n_tasks=tasks),
         seed=seed,
@@ -99,7 +99,7 @@ def cai(
     emit(result, as_json, _chain(result, out))
 
 
-def _file_source(harmful: Path | None, benign: Path | None) -> Any:
+def file_source(harmful: Path | None, benign: Path | None) -> Any:
     """The two files as a source; None when neither is given. ConfigError when one is missing."""
     from uphold.core.errors import ConfigError
     from uphold.data.file_source import FileSource
