@@ -2,8 +2,9 @@
 
 Takes a constitution; gathers labelled examples into four parts that share no group: fit, stop (early stopping and choices), threshold
 (calibration and the refusal budget) and test; gives guards and a report. The written corpus joins when the constitution forbids one of
-its categories, each row under the clause that rules it, and the grammars beside it (`grammars/`). Files of a user and catalogued public corpora
-(`corpora.py`) join with their licence and hash, which the guard keeps. Left out: the fits themselves (`train.py`, `encoder_fit.py`).
+its categories, each row under the clause that rules it, and beside it what the grammars make (`grammars/`). Files of a user and
+catalogued public corpora (`corpora.py`) join with their licence and hash, which the guard keeps. Left out: the fits themselves
+(`train.py`, `encoder_fit.py`).
 """
 
 from __future__ import annotations

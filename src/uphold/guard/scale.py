@@ -2,12 +2,13 @@
 
 Shared by the kinds of guard that give one logit per exchange (LM head, probe, judge, cascade); `stage.py` keeps its own for the linear
 guard's many windows. Takes logits and labels; gives a `Scale` and the `Threshold` it was certified with. A logit that is no number is
-refused here, so that no such guard can pass it on. Left out: isotonic calibration.
+refused here, so that no such guard can pass it on. Left out: the calibrations' own fits (`logistic.py`, `isotonic.py`).
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from pydantic import Field
 
 from uphold.core.errors import ConfigError, DataError, did_you_mean
 from uphold.core.records import Record
-from uphold.guard import logistic
+from uphold.guard import isotonic, logistic
 from uphold.guard.base import Stage, Verdict
 from uphold.guard.threshold import Threshold, choose_threshold
 
@@ -35,14 +36,32 @@ def log_odds(p: float) -> float:
 
 
 class Scale(Record):
-    """score = sigmoid(slope * logit + shift); flagged from the logit `flag_at` on."""
+    """score = sigmoid(slope * logit + shift), bent by isotonic `knots` (logit, probability) where it has some; strictly rising in the
+    logit up to a double's eye; flagged from the logit `flag_at` on."""
 
     slope: float = Field(1.0, gt=0.0, allow_inf_nan=False)
     shift: float = Field(0.0, allow_inf_nan=False)
     flag_at: float = Field(0.0, allow_inf_nan=False)
+    knots: isotonic.Knots = ()
 
     def score(self, logit: float) -> float:
-        return sigmoid(self.slope * logit + self.shift)
+        platt = sigmoid(self.slope * logit + self.shift)
+        if not self.knots or math.isnan(platt):
+            return platt
+        at = bisect(self.knots, (logit, math.inf))
+        (x0, y0), (x1, y1) = self.knots[max(at - 1, 0)], self.knots[min(at, len(self.knots) - 1)]
+        level = y0 if x1 <= x0 else y0 + (y1 - y0) * (logit - x0) / (x1 - x0)
+        return isotonic.PLATT_SHARE * platt + (1 - isotonic.PLATT_SHARE) * level
+
+    def logit(self, score: float) -> float:
+        """The logit whose score this is, or of the nearest score that there is."""
+        if not self.knots:
+            return (log_odds(score) - self.shift) / self.slope
+        low, high = ((sign * LIMIT - self.shift) / self.slope for sign in (-1, 1))
+        for _ in range(100):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.score(middle) < score else (low, middle)
+        return high
 
     @property
     def threshold(self) -> float:
@@ -53,7 +72,7 @@ class Scale(Record):
         """The same scale flagging from `score` on. Raises ConfigError outside (0, 1)."""
         if not 0 < score < 1:
             raise ConfigError(f"a threshold is {score}: it must lie strictly between 0 and 1")
-        return self.model_copy(update={"flag_at": (log_odds(score) - self.shift) / self.slope})
+        return self.model_copy(update={"flag_at": self.logit(score)})
 
     def verdict(
         self,
@@ -98,7 +117,8 @@ def fit_scale(
     budget: float,
     level: float = 0.95,
 ) -> tuple[Scale, Threshold]:
-    """Platt's calibration on all of the held-out examples, and the threshold certified on the benign ones (its value as a score).
+    """Platt's calibration on all of the held-out examples, or an isotonic one where that predicts better across folds of groups, and
+    the threshold certified on the benign ones (its value as a score).
 
     Raises DataError without benign examples.
     """
@@ -108,5 +128,6 @@ def fit_scale(
         raise DataError(f"no benign examples to set a threshold on ({len(logits)} examples, all harmful). Add some.")
     slope, shift = logistic.platt(logit_N, harmful_N)
     chosen = choose_threshold(logit_N[benign].tolist(), budget, level, [groups[i] for i in benign])
-    scale = Scale(slope=slope, shift=shift, flag_at=chosen.value)
+    knots = isotonic.choose(logit_N, harmful_N, groups)
+    scale = Scale(slope=slope, shift=shift, flag_at=chosen.value, knots=knots)
     return scale, chosen.model_copy(update={"value": scale.threshold})
