@@ -35,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "redteam": ("uphold.cli.redteam", "Attack a model and grade what it reveals."),
     "eval": ("uphold.cli.eval", "Measure helpfulness and over-refusal."),
     "gate": ("uphold.cli.gate", "Decide on the evidence: pass, fail, or insufficient evidence."),
+    "compare": ("uphold.cli.compare", "Compare releases, vendors or fine-tunes: what changed beyond the noise?"),
     "card": ("uphold.cli.card", "Write the system card of a run."),
     "evidence": ("uphold.cli.evidence", "Sign a run, register its plan, import results, redact transcripts."),
     "verify": ("uphold.cli.verify", "Check that the evidence of a run is whole and unchanged."),
