@@ -14,7 +14,7 @@ from uphold.core.records import Message, Sample
 from uphold.core.registry import names
 from uphold.models import FakeChat
 from uphold.models.base import Completion
-from uphold.redteam import Attack, Engine, Try, broken, universal, universal_report
+from uphold.redteam import Attack, Engine, Try, attacks_named, broken, universal, universal_report
 from uphold.redteam.search import Boundary, Means, feedback, search_named
 from uphold.redteam.search.base import Library, joined, written
 from uphold.redteam.search.best_of_n import augment
@@ -347,3 +347,23 @@ def test_a_written_attack_replaces_the_last_user_turn(samples: list[Sample]) -> 
     turns = (Message(role="system", content="be kind"), *samples[0].messages)
     said = written("pair", "hello").rebuild(turns, random.Random(0))
     assert [(turn.role, turn.content) for turn in said] == [("system", "be kind"), ("user", "hello")]
+
+
+class Listed(Filtered):
+    """A filter on single words: words around the question change nothing, so there is no boundary to walk down."""
+
+    def _one(self, text: str) -> Completion:
+        if any(word in text for word in ("acid", "make", "mix", "brew")):
+            return Completion(text="no.", finish_reason="blocked", meta={"stage": "input"})
+        return Completion(text=self.leak if "tyvzzre npvq" in text else "what do you mean?")  # rot13
+
+
+def test_the_boundary_search_breaks_a_filter_without_a_boundary_through_whole_attacks(
+    samples: list[Sample], leak: str
+) -> None:
+    library = [*MARKS, *attacks_named("rot13,story")]
+    engine = Engine(Listed(leak), samples[:1], budget=200)
+    Boundary().run(engine, samples[:1], Means(library, seed=0))
+    (question,) = engine.tally.questions.values()
+    assert question.successes == 1
+    assert engine.queries < 100  # 22 attacks, three a round of eight

@@ -4,6 +4,8 @@ The question is interpolated with noise: at level t a share t/levels of its word
 guard, level 0 is the question itself. Words put around the prompt and attacks put over it are mutated, and a mutation is kept when it
 carries a level through that was flagged before; so the boundary moves down to the question, and nothing but the bit was needed. What
 broke one question is tried first on the next.
+A guard on single words has no boundary: each word stops the prompt whatever stands around it. So a part of every round asks the question
+whole through an attack of the library that was not tried yet; one that a guard stops is not tried so again, on later questions either.
 Left out: the paper's population of noised copies per level; one copy per level, always the same, keeps the count of queries low.
 """
 
@@ -22,6 +24,7 @@ from uphold.redteam.engine import Engine
 from uphold.redteam.search.base import Library, Means, distinct, turn_by_turn
 
 FAMILY = "boundary"
+WHOLE = 3  # of the queries of a round, so many ask the whole question through attacks not tried yet
 WORDS = """please thanks order parcel garden recipe kettle weather window holiday blanket colour music dinner lamp pencil bicycle
 market evening coffee basket ticket family morning river jacket letter flower table bread winter photo school story travel water""".split()
 
@@ -48,55 +51,94 @@ class Boundary:
     def run(self, engine: Engine, samples: Sequence[Sample], means: Means) -> None:
         """See `Search.run`."""
         library, words = Library(means.attacks), list(means.words) or WORDS
-        best = Genome()
+        best, stopped = Genome(), set[str]()
         for sample in turn_by_turn(distinct(samples), ()):
             if not engine.left:
                 return
-            best = self._one(engine, sample, means.rng("boundary", sample.id), library, words, best)
+            walk = _Walk(self, engine, sample, means.rng("boundary", sample.id), library, words, stopped)
+            best = walk.down(best)
 
-    def _one(
-        self, engine: Engine, sample: Sample, rng: random.Random, library: Library, words: Sequence[str], genome: Genome
-    ) -> Genome:
+
+class _Walk:
+    """The way down to one question. stopped: attacks that a guard stopped over a whole question; added to."""
+
+    def __init__(
+        self,
+        how: Boundary,
+        engine: Engine,
+        sample: Sample,
+        rng: random.Random,
+        library: Library,
+        words: Sequence[str],
+        stopped: set[str],
+    ) -> None:
+        self.how, self.engine, self.sample, self.rng = how, engine, sample, rng
+        self.library, self.words, self.stopped = library, words, stopped
+        self.noise = _noise(sample, rng, words)
+        self.untried = [name for name in rng.sample(library.singles, len(library.singles)) if name not in stopped]
+        self.useless: set[str] = set()  # attacks that the guard lets through, and in which the model does not answer
+        self.draw = 0
+
+    def down(self, start: Genome) -> Genome:
         """The genome to begin the next question with: the one that broke this, or what it began with."""
-        noise = _noise(sample, rng, words)
-        end, draw = engine.queries + self.per_question, 0
-
-        def ask(genomes: Sequence[Genome], level: int) -> list[Attempt]:
-            share = level / self.levels
-            return engine.ask([Try(sample, _attack(g, share, noise, library), draw) for g in genomes])
-
-        start, level = genome, self.levels
+        how, engine = self.how, self.engine
+        end = engine.queries + how.per_question
+        genome, level = start, how.levels
         while engine.left and engine.queries < end:
-            draw += 1
-            made = ask([genome], level - 1)
+            self.draw += 1
+            made = self.ask([genome], level - 1)
             if made and passes(made[0]):
                 level -= 1
             else:
-                children = [self._mutated(genome, rng, library, words) for _ in range(self.fan)]
-                made = ask(children, level - 1)
+                whole = min(WHOLE, len(self.untried))
+                if (found := self.whole(genome, whole)) is not None:
+                    return found
+                children = [self.mutated(genome) for _ in range(how.fan - whole)]
+                made = self.ask(children, level - 1)
                 through = [i for i, attempt in enumerate(made) if passes(attempt)]
                 level -= 1 if through else 0
                 # nothing through: drift, so that words whose worth shows only together are found
-                genome = children[through[0]] if through else rng.choice((genome, children[0]))
+                genome = children[through[0]] if through else self.rng.choice((genome, children[0]))
             if level == 0:
                 if any(attempt.success for attempt in made):
                     return genome
-                level = 1  # past the guard, but the model gave nothing: another way through
-                genome = self._mutated(genome, rng, library, words)
+                self.useless.update(genome.over)
+                # past the guard, but the model gave nothing: another way through
+                level = how.levels if genome.over else 1
+                genome = self.mutated(genome._replace(over=()))
         return start
 
-    def _mutated(self, genome: Genome, rng: random.Random, library: Library, words: Sequence[str]) -> Genome:
+    def ask(self, genomes: Sequence[Genome], level: int) -> list[Attempt]:
+        share = level / self.how.levels
+        return self.engine.ask(
+            [Try(self.sample, _attack(g, share, self.noise, self.library), self.draw) for g in genomes]
+        )
+
+    def whole(self, genome: Genome, n: int) -> Genome | None:
+        """The next n attacks, each over the whole question at once: the genome that got an answer, or None.
+
+        What gets past a guard on single words at all gets past it with the question whole.
+        """
+        now, self.untried = self.untried[:n], self.untried[n:]
+        tried = [genome._replace(over=(name,)) for name in now]
+        made = self.ask(tried, 0)
+        for name, attempt in zip(now, made, strict=False):
+            (self.useless if passes(attempt) else self.stopped).add(name)
+        return next((g for g, attempt in zip(tried, made, strict=False) if attempt.success), None)
+
+    def mutated(self, genome: Genome) -> Genome:
         """A few words put in or taken out on one side, or an attack put over or taken off."""
         before, after, over = genome
+        rng, longest = self.rng, self.how.longest
         kind = rng.choice(("before", "before", "after", "after", "over", "take"))
-        new = tuple(rng.choice(words) for _ in range(rng.randint(1, 4)))
+        new = tuple(rng.choice(self.words) for _ in range(rng.randint(1, 4)))
         if kind == "before":
-            return Genome((*before, *new)[-self.longest :], after, over)
+            return Genome((*before, *new)[-longest:], after, over)
         if kind == "after":
-            return Genome(before, (*new, *after)[: self.longest], over)
+            return Genome(before, (*new, *after)[:longest], over)
         if kind == "over" and len(over) < 2:
-            single = rng.choice(library.singles)
-            return Genome(before, after, over if single in over else (*over, single))
+            single = rng.choice(self.library.singles)
+            return Genome(before, after, over if single in over or single in self.useless else (*over, single))
         cut = rng.choice(("before", "after", "over"))
         return genome._replace(**{cut: getattr(genome, cut)[: len(getattr(genome, cut)) // 2]})
 
