@@ -6,6 +6,7 @@ model it names relative to the file. The resolved copy is saved with each run.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,7 @@ from uphold.core.files import read_text, write_atomic
 from uphold.core.records import Record, digest
 
 FILE = "uphold.yaml"
+WORKFLOW = ".github/workflows/uphold.yml"
 TEMPLATES = Path(__file__).parent / "templates"  # each named after the shipped constitution it goes with
 
 
@@ -130,3 +132,25 @@ def init(folder: str | Path, template: str = "storefront") -> list[Path]:
     for name, source in sources.items():
         write_atomic(folder / name, read_text(source))
     return [folder / name for name in sources]
+
+
+def add_workflow(folder: str | Path) -> Path:
+    """Write `.github/workflows/uphold.yml`, which runs the project of `folder` on each change; returns the file.
+
+    It goes to the root of the git checkout around the folder, or into the folder where there is none. Raises ConfigError when the folder
+    holds no project or the file is there already.
+    """
+    folder = Path(folder).resolve()
+    if not (folder / FILE).is_file():
+        raise ConfigError(
+            f"{folder}: holds no {FILE}, so there is nothing to run on each change. Make one: uphold init"
+        )
+    root = next((each for each in (folder, *folder.parents) if (each / ".git").exists()), folder)
+    path = root / WORKFLOW
+    if path.exists():
+        raise ConfigError(f"{path}: already there. Edit it, or delete it to have it written anew.")
+    inside = folder.relative_to(root).as_posix()
+    text = read_text(TEMPLATES / "ci" / "workflow.yaml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, text.replace("UPHOLD_PROJECT: .\n", f"UPHOLD_PROJECT: {json.dumps(inside)}\n", 1))
+    return path

@@ -15,15 +15,22 @@ def command(
     template: Annotated[
         str, typer.Option(help="storefront: the built-in world; assistant: guard an endpoint in real English.")
     ] = "storefront",
+    ci: Annotated[
+        bool, typer.Option("--ci", help="Also a GitHub workflow that compares each change; adds it to a project too.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a project that runs: uphold.yaml and a constitution to edit.
 
+    \b
     uphold init myproject && uphold run myproject
+    uphold init myproject --ci
     """
-    from uphold.project import init
+    from uphold.project import FILE, add_workflow, init
 
-    written = init(folder, template)
+    written = [] if ci and (folder / FILE).is_file() else init(folder, template)
+    if ci:
+        written.append(add_workflow(folder))
     emit(
         {"project": str(folder), "files": [str(path) for path in written]},
         as_json,

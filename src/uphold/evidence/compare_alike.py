@@ -87,7 +87,7 @@ def refuse_unlike(found: Sequence[Unlike], allow: Sequence[str]) -> None:
         lines = "\n".join(f"  {one.sentence}" for one in wrong)
         raise ConfigError(
             f"these runs cannot be compared as they are:\n{lines}\n"
-            f"Run them alike, or compare nevertheless, with this said beside the result: {flags}"
+            f"Run them alike, leave those metrics out (--metric), or compare nevertheless, with this said beside the result: {flags}"
         )
 
 
