@@ -16,6 +16,7 @@ import torch
 from train_tiny import capitals, exchange, read_lines, tiny_model, tiny_tokenizer, user
 from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM
 
+from uphold.cli.main import run
 from uphold.core.errors import ConfigError
 from uphold.core.records import Preference, Rating
 from uphold.train.batches import check_vocabulary, encode
@@ -193,3 +194,14 @@ def free_port():
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return str(found.getsockname()[1])
+
+
+@pytest.mark.parametrize("command", ["cai", "rlaif", "grpo"])
+def test_what_samples_while_it_trains_refuses_several_processes(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    options = ["--reward", "expected"] if command == "grpo" else ["--constitution", "storefront"]
+    assert run(["train", command, "builtin:clerk", *options, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "runs in one process, and 2 were launched" in said
+    assert "sampler: openai:URL#NAME" in said
+    assert not (tmp_path / "out").exists()

@@ -57,8 +57,29 @@ def test_saturated_margins_are_said_for_losses_that_can_saturate():
 def test_a_policy_that_stays_at_its_reference_is_said():
     lines = pairs(loss=(0.6931, 0.6930), margin=(0.0, 0.0002))
     assert explain_preferences(lines, "sigmoid", 0.0)[0].startswith(
-        "The loss stayed at 0.693: the policy has hardly left"
+        "The loss stayed at 0.693, which is log 2, what sigmoid gives where every margin is 0: the policy has hardly left"
     )
+
+
+@pytest.mark.parametrize(
+    ("loss", "start", "said"),
+    [
+        ("hinge", 1.0, "The loss stayed at 1.000, which is 1, what hinge gives"),  # max(0, 1 - 0)
+        ("ipo", 25.0, "The loss stayed at 25.000, which is 1 / (4 beta^2), what ipo gives"),  # beta 0.1: (0 - 5)^2
+    ],
+)
+def test_log_2_is_said_only_of_losses_that_start_there(loss, start, said):
+    notes = explain_preferences(pairs(loss=(start, start), margin=(0.0, 0.0)), loss, 0.0)
+    assert notes[0].startswith(said)
+    assert not any("log 2" in note for note in notes)
+
+
+def test_no_value_is_named_where_an_sft_term_is_in_the_loss_or_there_is_no_reference():
+    lines = pairs(loss=(0.9, 0.9), margin=(0.0, 0.0))
+    assert explain_preferences(lines, "sigmoid", 0.2)[0].startswith(
+        "The loss stayed at 0.900: the policy has hardly left"
+    )
+    assert explain_preferences(lines, "simpo", 0.0) == []
 
 
 def test_chosen_log_probs_that_fall_are_explained_with_their_mend():

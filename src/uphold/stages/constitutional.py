@@ -23,6 +23,7 @@ from uphold.project import Align, GuardPlan, Measure, Project
 from uphold.redteam.grading import grade, revealed
 from uphold.stages import align, measure, prompts, report
 from uphold.stages.context import Context, digest_of, load_samples, open_context
+from uphold.train import parallel
 from uphold.train.critique import Revision
 from uphold.train.labels import Comparison
 
@@ -45,6 +46,7 @@ def run(
     source: name of a registered source, or a `Source`. settings.preferences False stops after the supervised half. Raises as the
     recipes do; a folder of another run is continued only as far as its stages fit.
     """
+    parallel.require_alone("Constitutional AI")
     began = time.monotonic()
     project = Project(
         uphold=1,

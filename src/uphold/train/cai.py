@@ -25,6 +25,7 @@ from uphold.core.records import Exchange, Record, Sample, digest
 from uphold.core.seeds import derive
 from uphold.models.base import Chat, Sampling, Weights
 from uphold.models.journalled import journalled
+from uphold.train import parallel
 from uphold.train.critique import Draft, Revision, count_rounds, critique_and_revise, draw_drafts, forbidding
 from uphold.train.policy import Trained, hold, plain, refuse_other_settings
 from uphold.train.recovery import Recovery, recoveries
@@ -74,6 +75,7 @@ def cai(
     as they are. shots: worked examples shown to the critic. journal: where model calls are kept (default `OUT/journal.jsonl`), so
     that a changed clause asks only what it changes. Raises DataError when nothing was revised, and as `sft` does.
     """
+    parallel.require_alone("Constitutional AI")
     out = Path(out_dir)
     with hold(out):
         exchanges, counts = _material(

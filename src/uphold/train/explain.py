@@ -15,6 +15,11 @@ from uphold.train import parallel
 
 Line = Mapping[str, float | None]
 STILL = 1e-3  # nats: a change smaller than this is none
+AT_THE_REFERENCE = {
+    **dict.fromkeys(("sigmoid", "cdpo", "robust", "beta"), "log 2"),
+    "hinge": "1",
+    "ipo": "1 / (4 beta^2)",
+}  # what a loss is at a margin of 0; simpo and orpo have no reference and no such value
 SATURATED = 0.02  # of its first value: a loss below it has next to no gradient left
 
 
@@ -85,10 +90,11 @@ def explain_preferences(lines: Sequence[Line], loss: str, sft_weight: float) -> 
             "certain, so hardly any gradient is left. That is fitting these pairs, not necessarily being better: stop earlier, raise "
             "beta, or take ipo or cdpo, whose margins have a finite best value."
         )
-    elif len(lines) > 1 and abs(last - first) < STILL and abs(margin) < STILL and loss not in ("simpo", "orpo"):
+    elif len(lines) > 1 and abs(last - first) < STILL and abs(margin) < STILL and loss in AT_THE_REFERENCE:
+        value = "" if sft_weight else f", which is {AT_THE_REFERENCE[loss]}, what {loss} gives where every margin is 0"
         notes.append(
-            f"The loss stayed at {last:.3f}: the policy has hardly left its reference. Raise lr or the number of steps, and look at how "
-            "many pairs were kept."
+            f"The loss stayed at {last:.3f}{value}: the policy has hardly left its reference. Raise lr or the number of steps, and look "
+            "at how many pairs were kept."
         )
     if after < before - STILL:
         also = (

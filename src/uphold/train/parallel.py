@@ -2,7 +2,8 @@
 
 Every process holds the whole model and takes its share of a step's parts; gradients are added over all of them before the update, so
 the step is the one a single process would take (equal up to the order of additions). The first process alone writes. With one process every
-function here does nothing. Left out: weights split over devices (FSDP, DeepSpeed), and folders that the processes do not share.
+function here does nothing. Left out: weights split over devices (FSDP, DeepSpeed), folders that the processes do not share, and
+what samples while it trains (`require_alone`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+from uphold.core.errors import Unsupported
 
 T = TypeVar("T")
 
@@ -40,6 +43,17 @@ def rank() -> int:
 def is_main() -> bool:
     """Whether this is the process that writes and prints."""
     return rank() == 0
+
+
+def require_alone(what: str) -> None:
+    """Raise Unsupported when `what`, which samples while it trains, was launched as several processes."""
+    n = max(world_size(), int(os.environ.get("WORLD_SIZE", "1")))
+    if n > 1:
+        raise Unsupported(
+            f"{what} runs in one process, and {n} were launched: each would sample replies of its own and train another model. Start "
+            "it without accelerate. sft, dpo, kto and reward take several processes; sampling gets faster with `sampler: "
+            "openai:URL#NAME`, a server of the model on all devices."
+        )
 
 
 def share(items: Sequence[T]) -> list[T]:

@@ -26,6 +26,7 @@ from uphold.core.journal import Journal
 from uphold.core.records import Sample, digest
 from uphold.models.doors import load
 from uphold.models.local import LocalModel
+from uphold.train import parallel
 from uphold.train.advantages import Earned, completion_advantages, critic_advantages
 from uphold.train.batches import check_tokenizer
 from uphold.train.constraints import Constraint, Multipliers
@@ -78,6 +79,7 @@ def rl(
     Raises DataError on prompts or rewards that cannot teach, UpholdError when policy and reference differ at step 0, StoreError when
     out_dir holds another run, Diverged on NaN.
     """
+    parallel.require_alone("reinforcement learning")
     model = start if isinstance(start, torch.nn.Module) else start.model
     tokenizer = start.tokenizer if tokenizer is None else tokenizer
     check_tokenizer(tokenizer)

@@ -27,6 +27,7 @@ from uphold.core.records import Preference, Record, Sample, digest
 from uphold.core.seeds import derive
 from uphold.models.base import Chat, Sampling, Weights
 from uphold.models.journalled import journalled
+from uphold.train import parallel
 from uphold.train.critique import draw_drafts
 from uphold.train.dpo import DPOConfig, dpo
 from uphold.train.health import require_healthy
@@ -83,6 +84,7 @@ def rlaif(
     (people's, for example) to mix in as they are. journal: where model calls are kept (default `OUT/journal.jsonl`). Raises DataError
     when no pair was preferred either way, and as `dpo` does.
     """
+    parallel.require_alone("AI feedback")
     out = Path(out_dir)
     with hold(out):
         preferences, counts = _material(

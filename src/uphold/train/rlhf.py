@@ -16,6 +16,7 @@ from pydantic import Field
 
 from uphold.core.files import write_json, write_jsonl
 from uphold.core.records import Preference, Record, Sample
+from uphold.train import parallel
 from uphold.train.comparisons import Labels, Vote, agreement, preferences_of
 from uphold.train.ensemble import EnsembleReward, train_ensemble
 from uphold.train.health import HealthCard, health_card, require_healthy
@@ -62,6 +63,7 @@ def rlhf(
     base: the backbone of the reward model. gold: a score that training never sees, logged at every step. Raises UpholdError on a sick
     reward unless `force`, DataError on votes that say nothing, and as `train_reward` and `rl`.
     """
+    parallel.require_alone("RLHF")
     out = Path(out_dir)
     report = agreement(votes, config.seed)
     pairs = preferences_of(votes, config.labels)

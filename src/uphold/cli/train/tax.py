@@ -159,8 +159,7 @@ def _folder(out: Path | None) -> Iterator[Callable[[TaxReport], None]]:
 
 def _text(report: TaxReport, out: Path | None) -> str:
     parts: list[str] = [] if report.verdict is None else [report.verdict]
-    for stage in report.stages:
-        parts.append(f"{stage.name} against {report.base}\n{table_of(stage.since_base)}")
+    parts += [f"{stage.name} against {report.base}\n{table_of(stage.since_base)}" for stage in report.stages]
     if report.left_out:
         parts.append(f"not measured: {', '.join(report.left_out)}")
     verdicts = [c.verdict for stage in report.stages for c in stage.since_base if c.limit is not None]

@@ -97,8 +97,8 @@ def _csv(path: Path, stages: Sequence[Stage]) -> None:
     writer.writerow(["stage", "metric", "before", "after", "difference", "low", "high", "n", "limit", "verdict"])
     for stage in stages:
         for c in stage.since_base:
-            low, high = c.difference.interval or (None, None)
-            writer.writerow(
-                [stage.name, name_of(c), c.before.value, c.after.value, c.difference.value, low, high, c.difference.n_scored, c.limit, c.verdict]
-            )  # fmt: skip
+            d = c.difference
+            low, high = d.interval or (None, None)
+            row = [stage.name, name_of(c), c.before.value, c.after.value, d.value, low, high, d.n_scored]
+            writer.writerow([*row, c.limit, c.verdict])
     write_atomic(path, text.getvalue())
