@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from uphold.evidence.inputs import CardInputs, System
 from uphold.guard.guarded import GuardedChat
 from uphold.models import Chat, load
 from uphold.project import Project
-from uphold.stages import align, guard, measure, operate, prompts, report
+from uphold.stages import align, guard, keep, measure, operate, prompts, report
 from uphold.stages.context import Context, digest_of, load_samples, open_context
 
 SYSTEMS = (
@@ -55,13 +56,16 @@ def align_and_guard(ctx: Context, say: Say) -> dict[str, Any]:
     systems = [s for s in SYSTEMS if s.key != "aligned" or trained]
     measured = [measure.run(ctx, s.key, chats[s.key], subjects[s.key], drawn) for s in systems]
     say("evidence -> gate -> card")
+    kept = [keep.transcripts(ctx, one) for one in measured]
+    keep.data(ctx, drawn, guards.ordinary)
     data = {name: digest_of(load_samples(drawn, name)) for name in ("harmful-test", "benign-test", "task-test")}
     seed = ctx.project.seed
     found = [m for one in measured for m in measure.results(one, data, seed)]
-    found += [m for one in measured[1:] for m in measure.differences(measured[0], one, data, seed)]
+    pairs = [(measured[0], one) for one in measured[1:]] + list(pairwise(measured[1:]))
+    found += [m for before, after in pairs for m in measure.differences(before, after, data, seed)]
     found += guards.measurements
     hashes = {"model": model["base"], "aligned model": model["aligned"], "guard": guards.guard.identity()}
-    inputs = report.card_inputs(ctx, systems, measured, guards.section, trained, report.provenance(ctx, hashes))
+    inputs = report.card_inputs(ctx, systems, measured, kept, guards.section, trained, report.provenance(ctx, hashes))
     return _end(ctx, inputs, report.publish(ctx, found, inputs))
 
 

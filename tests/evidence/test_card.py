@@ -219,9 +219,9 @@ def test_excerpts_are_escaped_shortened_and_may_be_withheld(made: Path) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
     assert "<b>slowly" not in html
     assert "An attack that succeeded. Clause <code>no-mixing</code>. Split: held out. Shortened." in html
-    assert "<h3>Aligned + guard: past tense</h3>" in html
+    assert "<h3><span data-plain>Aligned + guard: past tense</span></h3>" in html
     assert "withheld" in html
-    longest = max(re.findall(r"<blockquote>(.*?)</blockquote>", html, re.DOTALL), key=len)
+    longest = max(re.findall(r"<blockquote[^>]*>(.*?)</blockquote>", html, re.DOTALL), key=len)
     assert len(longest.replace("&lt;", "<").replace("&gt;", ">")) == 601  # 600 characters and an ellipsis
 
 

@@ -46,15 +46,15 @@ def write_card(run: str | Path) -> Card:
     run = Path(run)
     with _collector_paused():
         page = read_page(run)
-        templates = _environment()
+        templates = environment()
         figures = []
         for figure in page.figures.values():
             svg, table = run / FIGURES / f"{figure.name}.svg", run / FIGURES / f"{figure.name}.csv"
-            write_atomic(svg, templates.get_template("figure.svg.j2").render(figure=figure, css=_css("figure")))
+            write_atomic(svg, templates.get_template("figure.svg.j2").render(figure=figure, css=css("figure")))
             write_atomic(table, figure.csv())
             figures += [svg, table]
         write_atomic(run / CARD_MARKDOWN, templates.get_template("card.md.j2").render(page=page))
-        write_atomic(run / CARD, templates.get_template("card.html.j2").render(page=page, css=_css("figure", "card")))
+        write_atomic(run / CARD, templates.get_template("card.html.j2").render(page=page, css=css("figure", "card")))
     return Card(run / CARD, run / CARD_MARKDOWN, tuple(figures), page.card.hash)
 
 
@@ -78,7 +78,7 @@ def read_page(run: Path) -> Page:
         raise DataError(f"{ledger.path}: holds no measurement, so there is nothing to put on a card. Run: uphold run")
     inputs = load_inputs(run, [metric for metric, _, _ in current])
     card = _recorded(ledger)
-    return build(inputs, ledger.entries(), card)
+    return build(inputs, ledger.entries(), card, ledger.path.parent)
 
 
 def _recorded(ledger: Ledger) -> Entry:
@@ -90,14 +90,16 @@ def _recorded(ledger: Ledger) -> Entry:
     return next(entry for entry in reversed(ledger.entries()) if entry.hash == found)
 
 
-def _css(*names: str) -> str:
+def css(*names: str) -> str:
+    """The page's style sheets of these names, one after another."""
     return "\n".join((TEMPLATES / f"{name}.css").read_text("utf-8") for name in names)
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates of pages and figures: autoescaped but for Markdown, undefined names are errors."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=lambda name: name is not None and not name.endswith(".md.j2"),
         undefined=StrictUndefined,
@@ -105,11 +107,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals.update(
-        shown=shown, anchor=anchor, openings=OPENINGS, inputs_name=INPUTS, figures_folder=FIGURES
-    )
-    environment.filters.update(md=markdown_text, fence=fenced)
-    return environment
+    made.globals.update(shown=shown, anchor=anchor, openings=OPENINGS, inputs_name=INPUTS, figures_folder=FIGURES)
+    made.filters.update(md=markdown_text, fence=fenced)
+    return made
 
 
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]()#+!|~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"})

@@ -60,11 +60,16 @@ class Curve(Record):
 
 
 class Excerpt(Record):
-    """A failure, shown as it happened. system: a System key; completion None: the reply is withheld. note: what went wrong."""
+    """A failure, shown as it happened. system: a System key; note: what went wrong.
+
+    transcript: the commitment of the transcript that prompt and completion are taken from when the card is made, so that a redaction
+    reaches the card. Without one they are given here; completion None: the reply is withheld.
+    """
 
     system: str
-    prompt: str
-    completion: str | None
+    prompt: str = ""
+    completion: str | None = None
+    transcript: str = ""
     family: str = ""
     split: str = ""
     clause: str | None = None

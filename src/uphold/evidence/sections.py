@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from uphold.evidence import figures
 from uphold.evidence.entry import Entry, Key, name_of
+from uphold.evidence.excerpts import Failure, failures
 from uphold.evidence.figures import Figure, Group
 from uphold.evidence.gate import Decision, decide
-from uphold.evidence.inputs import CardInputs, ClauseRow, Excerpt, Metric, Section
+from uphold.evidence.inputs import CardInputs, ClauseRow, Metric, Section
 from uphold.evidence.ledger import View
 from uphold.evidence.numbers import Number, Numbers
 
@@ -81,20 +83,6 @@ class Fact:
     numbers: tuple[Number, ...] = ()
 
 
-@dataclass(frozen=True)
-class Failure:
-    """An excerpt as it is shown. system: its label; prompt, completion: shortened; completion None: withheld."""
-
-    excerpt: Excerpt
-    system: str
-    prompt: str
-    completion: str | None
-
-    @property
-    def is_shortened(self) -> bool:
-        return self.prompt != self.excerpt.prompt or self.completion != self.excerpt.completion
-
-
 @dataclass
 class Page:
     """Everything the templates print."""
@@ -123,8 +111,8 @@ class Page:
         return [line for line in self.clauses if not line.is_tested]
 
 
-def build(inputs: CardInputs, entries: Sequence[Entry], card: Entry) -> Page:
-    """The page for the ledger as it stood at `card`, the entry that records it."""
+def build(inputs: CardInputs, entries: Sequence[Entry], card: Entry, run: Path) -> Page:
+    """The page for the ledger as it stood at `card`, the entry that records it. run: the folder whose transcripts excerpts come from."""
     entries = [entry for entry in entries if entry.seq <= card.seq]
     view = _view(entries)
     current = view.current()
@@ -144,7 +132,7 @@ def build(inputs: CardInputs, entries: Sequence[Entry], card: Entry) -> Page:
         by_family=_family_table(inputs, families),
         guard=(inputs.guard, _rows(inputs.guard.metrics, numbers)) if inputs.guard else None,
         more=[(section, _rows(section.metrics, numbers)) for section in inputs.more],
-        failures=[_failure(inputs, excerpt) for excerpt in inputs.failures],
+        failures=failures(inputs, run, entries),
         unscored=[n for n in numbers.all if n.m.n_scored < n.m.n_asked],
         provenance=_provenance(inputs, numbers),
         changes=changes,
@@ -242,16 +230,6 @@ def _clauses(inputs: CardInputs, numbers: Numbers) -> list[ClauseLine]:
 
 def _rows(metrics: Sequence[Metric], numbers: Numbers) -> list[Row]:
     return [Row(m.label, (numbers.find(m.metric),), m.about) for m in metrics]
-
-
-def _failure(inputs: CardInputs, excerpt: Excerpt) -> Failure:
-    label = next((system.label for system in inputs.systems if system.key == excerpt.system), excerpt.system)
-    completion = None if excerpt.completion is None else _shortened(excerpt.completion, inputs.excerpt_chars)
-    return Failure(excerpt, label, _shortened(excerpt.prompt, inputs.excerpt_chars), completion)
-
-
-def _shortened(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _provenance(inputs: CardInputs, numbers: Numbers) -> list[Fact]:

@@ -12,12 +12,14 @@ on the disk under a file that was replaced.
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import hmac
 import json
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -27,14 +29,13 @@ from uphold.core.errors import ConfigError, DataError, StoreError
 from uphold.core.files import open_atomic, read_jsonl, store_error, sync_folder
 from uphold.core.records import canonical_json
 from uphold.core.store import hash_file
+from uphold.evidence.copies import copies
 from uphold.evidence.entry import Entry
 from uphold.evidence.ledger import Ledger
 from uphold.evidence.paths import TRANSCRIPTS, transcripts_folder
 
 KEY = "UPHOLD_TRANSCRIPT_KEY"
 _DOMAIN = b"uphold-transcript-v1\0"
-_MIN_COPY = 24
-"""characters from which a text is long enough that finding it elsewhere means something"""
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,22 @@ class Transcripts:
     def put(self, stage: str, contents: Iterable[Mapping[str, Any]]) -> str:
         """Keep all transcripts of a stage, in order; returns the pack's root. One at a time in memory.
 
-        Writing again what is there adds nothing; what was redacted there stays redacted when all else is the same.
+        Writing again what is there adds nothing; what was redacted there stays redacted when all else is the same. Raises ConfigError
+        when the stage was sealed before and no key is here.
         """
         found = self._latest(stage)
+        if found is not None and found.body.get("sealed") and self._key is None:
+            raise ConfigError(
+                f"stage {stage!r}: its transcripts are sealed, and {KEY} is not set, so they would now be kept in the open. Set it again."
+            )
+        with self._locked():
+            self._clear_strays()
+            return self._put(stage, contents, found)
+
+    def _put(self, stage: str, contents: Iterable[Mapping[str, Any]], found: Entry | None) -> str:
         before = iter(self.read(found.body["root"])) if found is not None else iter(())
         commitments: list[str] = []
         same = found is not None
-        self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".{secrets.token_hex(6)}.tmp"
         try:
             with open(temporary, "xb") as file:
@@ -131,6 +141,27 @@ class Transcripts:
         }
         self.ledger.put("transcripts", stage, {**body, "file": f"{TRANSCRIPTS}/{root}.jsonl"})
         return root
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer at a time, so that a pack the ledger does not know is known to be left over."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            folder = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise store_error(self.folder, "write transcripts", error) from error
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+    def _clear_strays(self) -> None:
+        """Delete what a killed writer left: half a pack, or a whole one that never came into the ledger."""
+        known = {f"{pack.body['root']}.jsonl" for pack in self.packs()} if self.ledger.path.exists() else set()
+        for path in self.folder.iterdir():
+            if path.suffix == ".tmp" or (path.suffix == ".jsonl" and path.name not in known):
+                path.unlink(missing_ok=True)
 
     def _line(self, content: Mapping[str, Any]) -> dict[str, Any]:
         salt = secrets.token_bytes(32)
@@ -167,22 +198,14 @@ class Transcripts:
             yield self._opened(line, f"{path}:{number}")
 
     def _opened(self, line: Mapping[str, Any], where: str) -> Transcript:
-        commitment = str(line.get("commitment", ""))
-        if line.get("redacted"):
-            return Transcript(commitment, None, is_redacted=True)
-        if "sealed" in line:
-            if self._key is None:
-                return Transcript(commitment, None, is_sealed=True)
-            line = _unsealed(line, commitment, self._key, where)
-        try:
-            is_kept = hmac.compare_digest(commitment_of(bytes.fromhex(line["salt"]), line["content"]), commitment)
-        except (KeyError, ValueError, TypeError):
-            is_kept = False
-        if not is_kept:
-            raise StoreError(
-                f"{where}: is not the transcript that was committed to. Restore it from a copy; see: uphold verify"
-            )
-        return Transcript(commitment, line["content"])
+        if "sealed" in line and self._key is not None and not line.get("redacted"):
+            commitment = str(line.get("commitment", ""))
+            line = {"commitment": commitment, **_unsealed(line, commitment, self._key, where)}
+        return _checked(line, where)
+
+    def commitments(self, root: str) -> tuple[str, ...]:
+        """The commitments of a pack, in order. Needs no key, and what was redacted is there too."""
+        return tuple(str(line["commitment"]) for _, line in read_jsonl(self._path(root)))
 
     def find(self, wanted: Callable[[Transcript], bool]) -> list[Transcript]:
         """Transcripts of all packs for which `wanted` holds."""
@@ -230,7 +253,7 @@ class Transcripts:
         gone = commitments.union(
             *(e.body["commitments"] for e in earlier)
         )  # also what an interrupted redaction left there
-        with open_atomic(path) as file:
+        with self._locked(), open_atomic(path) as file:
             whole = hashlib.sha256()
             for _, line in read_jsonl(path):
                 commitment = line["commitment"]
@@ -249,6 +272,32 @@ class Transcripts:
                 "by": by,
             }
             return self.ledger.put("redaction", f"{root[:16]}.{len(earlier) + 1}", body)
+
+
+def open_plain(line: str, where: str) -> Transcript:
+    """The transcript on a line of a pack, for whoever has no key. Raises StoreError where it is not what was committed to."""
+    try:
+        members = json.loads(line)
+    except ValueError:
+        members = {}
+    return _checked(members, where)
+
+
+def _checked(line: Mapping[str, Any], where: str) -> Transcript:
+    commitment = str(line.get("commitment", ""))
+    if line.get("redacted"):
+        return Transcript(commitment, None, is_redacted=True)
+    if "sealed" in line:
+        return Transcript(commitment, None, is_sealed=True)
+    try:
+        is_kept = hmac.compare_digest(commitment_of(bytes.fromhex(line["salt"]), line["content"]), commitment)
+    except (KeyError, ValueError, TypeError):
+        is_kept = False
+    if not is_kept:
+        raise StoreError(
+            f"{where}: is not the transcript that was committed to. Restore it from a copy; see: uphold verify"
+        )
+    return Transcript(commitment, line["content"])
 
 
 def _raw(line: Mapping[str, Any]) -> bytes:
@@ -282,44 +331,6 @@ def _unsealed(line: Mapping[str, Any], commitment: str, key: bytes, where: str) 
         raise StoreError(f"{where}: not a sealed transcript. Restore it from a copy; see: uphold verify") from None
     found: dict[str, Any] = json.loads(inner)
     return found
-
-
-def copies(run: Path, contents: Iterable[Any]) -> list[Path]:
-    """Files of a run that hold a text of the contents (of 24 characters or more) word for word. Sealed packs cannot be searched."""
-    needles = {
-        form.encode("utf-8", "surrogatepass")
-        for text in _texts(list(contents))
-        if len(text) >= _MIN_COPY
-        for form in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], text)
-    }
-    if not needles:
-        return []
-    files = sorted(path for path in run.rglob("*") if path.is_file())
-    return [path for path in files if _holds(path, needles)]
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _texts(inner)
-
-
-def _holds(path: Path, needles: set[bytes], chunk: int = 1 << 22) -> bool:
-    """Whether a file holds one of the needles, read a few MiB at a time."""
-    overlap = max(map(len, needles)) - 1
-    tail = b""
-    with open(path, "rb") as file:
-        while piece := file.read(chunk):
-            window = tail + piece
-            if any(needle in window for needle in needles):
-                return True
-            tail = window[-overlap:] if overlap else b""
-    return False
 
 
 def problems(run: str | Path, ledger: Ledger) -> Iterator[tuple[str, int | None]]:

@@ -43,6 +43,7 @@ class Guards:
     input: Guard | None
     measurements: list[Measurement]
     section: Section
+    ordinary: dict[str, list[Example]]  # the corpus pool they also learnt from, by its hash
 
 
 def run(ctx: Context, prompts: StageResult) -> tuple[StageResult, Guards]:
@@ -58,11 +59,13 @@ def run(ctx: Context, prompts: StageResult) -> tuple[StageResult, Guards]:
     }
     settings = GuardSettings(fpr_budget=plan.fpr_budget)
     pool = ordinary(plan.n_ordinary)
+    data = {name: digest_of(samples) for name, samples in sets.items()}
+    pool_hash = digest([e.model_dump(mode="json") for e in pool])
     inputs = {
-        "ordinary": digest([e.model_dump(mode="json") for e in pool]),
+        "ordinary": pool_hash,
         "model": ctx.base.identity(),
         "examples": {c.id: c.digest for c in ctx.constitution.clauses if c.harmful or c.harmless},
-        "samples": {name: digest_of(samples) for name, samples in sets.items()},
+        "samples": data,
         "settings": settings.model_dump(mode="json"),
         "seed": ctx.project.seed,
         "threads": ctx.project.threads,
@@ -96,12 +99,14 @@ def run(ctx: Context, prompts: StageResult) -> tuple[StageResult, Guards]:
     subject = ctx.subject(guard=done.summary["guard"])
     gains, guard = done.summary["gains"], Guard.load(done.path / "guard")
     in_front = gains["leaks"] > 0 and gains["only_input"] >= plan.input_gain * gains["leaks"]
-    found = _measurements(thresholds, subject, ctx.project.seed) + _stopped(gains, subject, ctx.project.seed)
-    return done, Guards(guard, guard if in_front else None, found, _section(thresholds, in_front, plan.input_gain))
+    about: dict[str, Any] = {"subject": subject, "seeds": (ctx.project.seed,)}
+    found = _measurements(thresholds, {**about, "data": data["benign-threshold"]})
+    found += _stopped(gains, {**about, "data": data["harmful-validation"]})
+    section = _section(thresholds, in_front, plan.input_gain)
+    return done, Guards(guard, guard if in_front else None, found, section, {pool_hash: pool} if pool else {})
 
 
-def _stopped(gains: dict[str, int], subject: dict[str, str], seed: int) -> list[Measurement]:
-    about: dict[str, Any] = {"subject": subject, "seeds": (seed,), "data": "harmful-validation"}
+def _stopped(gains: dict[str, int], about: dict[str, Any]) -> list[Measurement]:
     return [
         proportion(f"guard.{name}", [i < gains[key] for i in range(gains["leaks"])], **about)
         for name, key in (
@@ -164,11 +169,10 @@ def _replies(ctx: Context, chat: Chat, samples: Sequence[Sample]) -> list[Exchan
     ]
 
 
-def _measurements(thresholds: dict[str, Threshold], subject: dict[str, str], seed: int) -> list[Measurement]:
+def _measurements(thresholds: dict[str, Threshold], about: dict[str, Any]) -> list[Measurement]:
     found = []
     for stage, t in thresholds.items():
         outcomes = [True] * t.n_flagged + [False] * (t.n_benign - t.n_flagged)
-        about: dict[str, Any] = {"subject": subject, "seeds": (seed,), "data": "benign-threshold"}
         found += [
             scalar(f"guard.{stage}.threshold", t.value, t.n_benign, unit="score", **about),
             proportion(f"guard.{stage}.benign_flagged", outcomes, higher_is_better=False, note=t.sentence(), **about),

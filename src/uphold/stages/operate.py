@@ -10,16 +10,29 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from uphold.core.files import read_json, write_json, write_jsonl
-from uphold.core.records import Measurement
+from uphold.core.files import read_json, read_jsonl, write_json, write_jsonl
+from uphold.core.records import Measurement, Sample
 from uphold.core.store import StageResult
-from uphold.evidence.inputs import CardInputs, ClauseRow, Metric, Section, System
+from uphold.evals.refusal import grade_refusal
+from uphold.evidence.inputs import CardInputs, ClauseRow, Excerpt, Metric, Section, System
 from uphold.guard import Guard
+from uphold.guard.examples import data_hash, is_harmful
 from uphold.guard.fitting import GuardSettings
-from uphold.guard.operator import OperatorData, ask_model, held_out, model_measurements, read_files, train_input_guard
+from uphold.guard.operator import (
+    Asked,
+    OperatorData,
+    ask_model,
+    held_out,
+    model_measurements,
+    read_files,
+    train_input_guard,
+)
 from uphold.guard.threshold import Threshold
+from uphold.models import Completion
+from uphold.stages import keep
 from uphold.stages.context import Context, digest_of
 
+EXCERPTS = 4  # at most so many of each kind
 N_ASK = 200  # held-out prompts of each class put to the model
 SYSTEMS = (
     System(key="unguarded", label="endpoint", about="the model as it answers"),
@@ -45,17 +58,21 @@ def run(
     data = read_files(harmful, benign)
     trained = _train(ctx, data)
     found = _load(trained)
-    asked = None
+    test = held_out(data, ctx.constitution, seed=ctx.project.seed, settings=_settings(ctx))
+    asked, failed, put = None, [], []
     if ctx.base is not None:
         say("held-out prompts -> endpoint, unguarded and guarded")
-        asked = _ask(ctx, data, trained)
+        asked = _ask(ctx, test, trained)
         found += [_renamed(m) for m in _load(asked)]
+        put = [Asked(**_asked(row)) for _, row in read_jsonl(asked.path / "asked.jsonl")]
+        failed = _failures(put, keep.endpoint(ctx, put))
+    _declare(ctx, data, test, put)
     systems = (
         list(SYSTEMS)
         if asked
         else [System(key="guard", label="input guard", about="the classifier alone: no model was given")]
     )
-    return found, _inputs(ctx, systems, trained, HEADLINES if asked else ())
+    return found, _inputs(ctx, systems, trained, HEADLINES if asked else (), failed)
 
 
 def _settings(ctx: Context) -> GuardSettings:
@@ -86,11 +103,10 @@ def _train(ctx: Context, data: OperatorData) -> StageResult:
     return ctx.store.stage("input-guard", inputs, make)
 
 
-def _ask(ctx: Context, data: OperatorData, trained: StageResult) -> StageResult:
+def _ask(ctx: Context, test: Sequence[Sample], trained: StageResult) -> StageResult:
     def make(work: Path) -> dict[str, int]:
         guard = Guard.load(trained.path / "guard")
         chat = ctx.journalled(ctx.base, "endpoint")
-        test = held_out(data, ctx.constitution, seed=ctx.project.seed, settings=_settings(ctx))
         asked = ask_model(chat, guard, test, n=N_ASK, seed=ctx.project.seed)
         subject = ctx.subject(model=ctx.base.identity(), guard=guard.identity())
         write_json(work / "measurements.json", model_measurements(asked, subject, seed=ctx.project.seed))
@@ -98,6 +114,40 @@ def _ask(ctx: Context, data: OperatorData, trained: StageResult) -> StageResult:
 
     inputs = {"guard": trained.key, "model": ctx.base.identity(), "n": N_ASK, "seed": ctx.project.seed}
     return ctx.store.stage("endpoint", inputs, make)
+
+
+def _asked(row: dict[str, Any]) -> dict[str, Any]:
+    replies = {name: Completion.model_validate(row[name]) for name in ("plain", "guarded")}
+    return {"sample": Sample.model_validate(row["sample"]), **replies}
+
+
+def _declare(ctx: Context, data: OperatorData, test: Sequence[Sample], put: Sequence[Asked]) -> None:
+    """Which prompts were held out, by the hashes that measurements give, and which were learnt from."""
+    out = {sample.id for sample in test}
+    measured = {data_hash(test): list(test)}
+    for label in ("harmful", "benign"):
+        part = [a.sample for a in put if a.sample.label == label]
+        measured |= {data_hash(part): part} if part else {}
+    keep.given_data(ctx, [s for s in data.samples if s.id not in out], measured)
+
+
+def _failures(put: Sequence[Asked], commitments: Sequence[str]) -> list[Excerpt]:
+    """The first few harmful prompts that were answered behind the guard, and honest ones that it blocked."""
+    found: dict[bool, list[Excerpt]] = {True: [], False: []}
+    for i, one in enumerate(put):
+        reply, harmful = one.guarded, is_harmful(one.sample)
+        is_blocked = reply.finish_reason == "blocked"
+        if reply.error is not None:
+            continue
+        if harmful:
+            is_failure = not is_blocked and grade_refusal(reply.text or "", asked=one.sample.prompt) != "full"
+        else:
+            is_failure = is_blocked
+        if is_failure and len(found[harmful]) < EXCERPTS:
+            note = "a harmful prompt that was answered" if harmful else "an honest prompt that was blocked"
+            commitment = commitments[2 * i + 1]
+            found[harmful].append(Excerpt(system="guarded", transcript=commitment, clause=one.sample.clause, note=note))
+    return [*found[True], *found[False]]
 
 
 def _load(stage: StageResult) -> list[Measurement]:
@@ -112,7 +162,13 @@ def _renamed(m: Measurement) -> Measurement:
     return m.model_copy(update={"metric": f"{stem}.{m.by['system']}", "by": {}})
 
 
-def _inputs(ctx: Context, systems: Sequence[System], trained: StageResult, headlines: tuple[Metric, ...]) -> CardInputs:
+def _inputs(
+    ctx: Context,
+    systems: Sequence[System],
+    trained: StageResult,
+    headlines: tuple[Metric, ...],
+    failed: Sequence[Excerpt],
+) -> CardInputs:
     from uphold.stages.report import clause_rows, provenance
 
     threshold = Threshold.model_validate(trained.summary["threshold"])
@@ -129,6 +185,7 @@ def _inputs(ctx: Context, systems: Sequence[System], trained: StageResult, headl
             about=f"A linear classifier on hashed word and character n-grams. At its threshold it {threshold.sentence()}.",
             metrics=GUARD_METRICS,
         ),
+        failures=tuple(failed),
         notes=(
             "Prompts were split by content hash: no prompt, up to case and spacing, is both trained and tested on.",
             "The files' own labels are taken as truth; some rows of public sets are mild or mislabelled.",

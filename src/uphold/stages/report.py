@@ -29,9 +29,10 @@ from uphold.evidence.inputs import (
 )
 from uphold.evidence.ledger import Ledger
 from uphold.stages.context import Context
+from uphold.stages.keep import Kept
 from uphold.stages.measure import Measured
 
-EXCERPTS_PER_SYSTEM = 4
+EXCERPTS = 4  # at most so many of each kind and system
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def card_inputs(
     ctx: Context,
     systems: Sequence[System],
     measured: Sequence[Measured],
+    kept: Sequence[Kept],
     guard: Section,
     trained: Sequence[StageResult],
     provenance: dict[str, str],
@@ -76,7 +78,7 @@ def card_inputs(
         clause_metrics=clause_metrics,
         curves=curves(trained),
         guard=guard,
-        failures=tuple(excerpt for one in measured for excerpt in failures(one)),
+        failures=tuple(excerpt for pair in zip(measured, kept, strict=True) for excerpt in failures(*pair)),
         notes=NOTES,
         provenance=provenance,
     )
@@ -130,31 +132,33 @@ def curves(trained: Sequence[StageResult]) -> tuple[Curve, ...]:
     return tuple(found)
 
 
-def failures(measured: Measured) -> list[Excerpt]:
-    """The first successful attacks of distinct families, and refused honest prompts, as they happened."""
-    shown: dict[str, Excerpt] = {}
-    for a in measured.attempts:
-        if a.success and a.family not in shown and len(shown) < EXCERPTS_PER_SYSTEM:
-            shown[a.family] = Excerpt(
-                system=measured.key,
-                prompt=a.messages[-1].content,
-                completion=a.completion,
-                family=a.family,
-                split=a.split,
-                clause=a.clause,
-                note="an attack that succeeded",
+def failures(measured: Measured, kept: Kept) -> list[Excerpt]:
+    """The first successful attacks of distinct families, refused honest requests and tasks done wrong, by their transcripts."""
+    attacks: dict[str, Excerpt] = {}
+    for a, commitment in zip(measured.attempts, kept.attempts, strict=True):
+        if a.success and a.family not in attacks and len(attacks) < EXCERPTS:
+            note = "an attack that succeeded"
+            attacks[a.family] = Excerpt(
+                system=measured.key, transcript=commitment, family=a.family, split=a.split, clause=a.clause, note=note
             )
-    refused = [a for a in measured.benign if a.refused][:EXCERPTS_PER_SYSTEM]
+    refused = [(a, c) for a, c in zip(measured.benign, kept.benign, strict=True) if a.refused][:EXCERPTS]
+    wrong = [(a, c) for a, c in zip(measured.tasks, kept.tasks, strict=True) if a.correct is False][: EXCERPTS // 2]
     return [
-        *shown.values(),
+        *attacks.values(),
         *(
             Excerpt(
                 system=measured.key,
-                prompt=a.sample.prompt,
-                completion=a.completion,
+                transcript=commitment,
+                clause=a.sample.clause,
                 note="an honest request that was blocked" if a.blocked else "an honest request that was refused",
             )
-            for a in refused
+            for a, commitment in refused
+        ),
+        *(
+            Excerpt(
+                system=measured.key, transcript=commitment, clause=a.sample.clause, note="an everyday task done wrong"
+            )
+            for a, commitment in wrong
         ),
     ]
 

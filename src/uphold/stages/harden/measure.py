@@ -47,12 +47,14 @@ def run(work: Work, system: System, known: Sequence[Attack], held_out: Sequence[
     """Attack and question one system."""
     s, probe = work.settings, work.settings.probe
     chat, both = system.guarded, [*known, *held_out]
-    questions = work.draw("harmful", "test", probe.n_behaviours, "test")
+    questions = work.draw("harmful", probe.split, probe.n_behaviours, "test")
     honest = {
-        "benign": wrapped(work.draw("benign", "test", probe.n_benign, "test"), _names(both), WRAPPED_SHARE, s.seed),
-        "tasks": work.draw("task", "test", probe.n_tasks, "test"),
+        "benign": wrapped(
+            work.draw("benign", probe.split, probe.n_benign, "test"), _names(both), WRAPPED_SHARE, s.seed
+        ),
+        "tasks": work.draw("task", probe.split, probe.n_tasks, "test"),
         "validation_benign": wrapped(
-            work.draw("benign", "validation", probe.n_validation, "limits"), _names(known), WRAPPED_SHARE, s.seed
+            work.draw("benign", "validation", probe.n_validation, "limits"), _names(both), WRAPPED_SHARE, s.seed
         ),
         "validation_tasks": work.draw("task", "validation", probe.n_validation, "limits"),
     }

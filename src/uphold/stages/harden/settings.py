@@ -18,12 +18,13 @@ from uphold.train.sft import SFTConfig
 
 
 class Probe(Record):
-    """How much is measured after every round. n_behaviours: forbidden test requests, each put through every attack; n_benign, n_tasks:
+    """How much is measured after every round. split: of the topics; validation is for choosing settings, test for reporting. n_behaviours: forbidden test requests, each put through every attack; n_benign, n_tasks:
     honest test prompts; n_validation: honest prompts of other topics, of each kind, that the limits are judged on.
 
     search: the adaptive attack, with the whole library and a seed of its own, on n_searched test questions within search_budget queries.
     """
 
+    split: Literal["validation", "test"] = "test"
     n_behaviours: int = Field(60, ge=1)
     n_benign: int = Field(400, ge=1)
     n_tasks: int = Field(400, ge=0)
