@@ -1,7 +1,7 @@
 """Prompts from files a user brings: JSONL or CSV, plain or gzipped, with a `prompt` column.
 
 Gives `Sample`s (or, where a `completion` column is wanted, `Exchange`s) for training and measuring guards and for sending to models.
-Other columns read: `label` (harmful/benign, 1/0), `completion`, `expected`, `clause`, `category`, `group`; the rest is ignored. Blank
+Other columns read: `label` (harmful/benign, 1/0), `completion`, `expected`, `clause`, `category`, `group`, `lang`, `kind`; the rest is ignored. Blank
 prompts are skipped, repeated ones kept once, both counted. Every error names the file and the line. Left out: other formats, and
 any download.
 """
@@ -121,8 +121,10 @@ def _example(
 ) -> Sample | Exchange:
     messages = (Message(role="user", content=prompt),)
     clause = _text(row, "clause", path, line) or None
+    told = {column: text for column in ("lang", "kind") if (text := _text(row, column, path, line))}
+    about: dict[str, Any] = {"source": name, "line": line} | told
     if reply:
-        meta = {"label": label, "source": name, "line": line, "group": _text(row, "group", path, line)}
+        meta = {"label": label, "group": _text(row, "group", path, line)} | about
         return Exchange(messages=messages, completion=reply, clause=clause, meta=meta)
     return Sample.model_validate(
         {
@@ -132,7 +134,7 @@ def _example(
             "category": _text(row, "category", path, line) or None,
             "group": _text(row, "group", path, line),
             "expected": _text(row, "expected", path, line) or None,
-            "meta": {"source": name, "line": line},
+            "meta": about,
         }
     )
 

@@ -177,8 +177,8 @@ def rate_measurements(
     kept = [i for i, flag in enumerate(flagged) if flag is not None]
     flag_N, label_N = np.array([flagged[i] for i in kept], dtype=bool), np.array([harmful[i] for i in kept], dtype=bool)
     weights = resampled(label_N.tolist(), [groups[i] for i in kept], N_BOOT, derive(seed, prefix, "f1"))
-    spread = _f1_of(flag_N, label_N, weights)
-    value = float(_f1_of(flag_N, label_N, np.ones((1, len(kept))))[0])
+    spread = f1_under(flag_N, label_N, weights)
+    value = float(f1_under(flag_N, label_N, np.ones((1, len(kept))))[0])
     interval = None
     if np.isfinite(spread).any():
         low, high = np.nanquantile(spread, [0.025, 0.975])
@@ -199,7 +199,7 @@ def rate_measurements(
     return found
 
 
-def _f1_of(flagged_N: Any, harmful_N: Any, weights: Floats) -> Floats:
+def f1_under(flagged_N: Any, harmful_N: Any, weights: Floats) -> Floats:
     """F1 under each weighting (B, n); NaN where no sample is harmful."""
     both = weights @ (flagged_N & harmful_N).astype(float)
     total = weights @ flagged_N.astype(float) + weights @ harmful_N.astype(float)
