@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from uphold.core.errors import ConfigError, StoreError, Unsupported, did_you_mean
 from uphold.core.records import Exchange, Message, Record
@@ -32,7 +33,7 @@ class HeadRecord(Record):
     features: FeatureSpec
     window: int
     q0: float
-    links: bool = False
+    links: bool = Field(False, exclude_if=lambda links: not links)  # heads without keep their identity
 
 
 class StageRecord(Record):

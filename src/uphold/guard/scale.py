@@ -42,7 +42,7 @@ class Scale(Record):
     slope: float = Field(1.0, gt=0.0, allow_inf_nan=False)
     shift: float = Field(0.0, allow_inf_nan=False)
     flag_at: float = Field(0.0, allow_inf_nan=False)
-    knots: isotonic.Knots = ()
+    knots: isotonic.Knots = Field((), exclude_if=lambda knots: not knots)  # guards without keep their identity
 
     def score(self, logit: float) -> float:
         platt = sigmoid(self.slope * logit + self.shift)
