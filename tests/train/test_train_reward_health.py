@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 
 import pytest
 from train_tiny import user
 
+from uphold.cli.main import run
 from uphold.core.errors import DataError, UpholdError
+from uphold.core.files import write_jsonl
 from uphold.core.records import Preference, Sample, digest
 from uphold.core.seeds import uniform
 from uphold.train.health import Bars, HealthCard, health_card, read_card, require_healthy
@@ -135,6 +138,60 @@ def test_a_judge_is_checked_by_swapping_the_two_replies():
     assert biased.check("order").outcome == "fail"
     assert biased.check("order").measurements[0].value == 0.0
     assert biased.check("accuracy").measurements[0].value == 1.0  # the mean of both orders is still right
+
+
+class Placed:
+    """Always names the reply that is shown first, unless told who is right in `sure`."""
+
+    name = "placed"
+    health = None
+
+    def __init__(self, sure=()):
+        self.sure = set(sure)
+
+    def identity(self):
+        return "placed"
+
+    def prefer(self, asked):
+        return [float("good" in a) if number_of(messages) in self.sure else 1.0 for messages, a, _ in asked]
+
+
+def number_of(messages):
+    return int(re.search(r"\d+", messages[-1].content).group())
+
+
+def test_a_liking_for_a_place_prefers_nothing_and_is_counted():
+    numbered = [
+        Preference(messages=user(f"question {i}?"), chosen="good thing", rejected="bad thing") for i in range(40)
+    ]
+    card = health_card(Placed(), numbered)
+    agreement, first = card.check("order").measurements
+    assert (agreement.value, first.value) == (0.0, 1.0)
+    assert card.check("accuracy").measurements[0].value == 0.5  # every pair a tie
+    assert card.check("sycophancy").measurements[0].value == 0.0  # changed pairs are asked in both orders too
+    half = health_card(Placed(range(20)), numbered)
+    agreement, first = half.check("order").measurements
+    assert (agreement.value, first.value) == (0.5, 0.75)  # 20 named first in both orders, 20 in one of two
+    assert "names the first reply 0.750" in half.check("order").reason
+
+
+def test_any_model_can_be_checked_as_a_judge(tmp_path, capsys):
+    rows = [{"prompt": f"question {i}?", "chosen": "a good thing", "rejected": "bad"} for i in range(20)]
+    write_jsonl(tmp_path / "pairs.jsonl", rows)
+    arguments = [
+        "train",
+        "reward-check",
+        "judge:fake:text=A",
+        "--data",
+        str(tmp_path / "pairs.jsonl"),
+        "--clause",
+        "help",
+    ]
+    assert run(arguments) == 2
+    assert "--out FOLDER is missing: a judge has no folder of its own" in capsys.readouterr().err
+    assert run([*arguments, "--out", str(tmp_path / "card")]) == 1
+    assert "names the first reply 1.000" in capsys.readouterr().out
+    assert read_card(tmp_path / "card").check("order").outcome == "fail"
 
 
 def test_reliability_bins_and_their_error_worked_by_hand():

@@ -59,19 +59,19 @@ class Asked:
     def leads(self) -> list[float | None]:
         """By how much the chosen reply leads, per pair; of a judge the log-odds of its answer. Positive: as labelled."""
         if self.is_judge:
-            return [None if p is None else _logit(p) for p in self.both_orders]
+            return _both_orders(self.shown)
         return self.leads_of(self.scores)
 
     @cached_property
     def shown(self) -> tuple[list[float | None], list[float | None]]:
         """A judge's probability of the chosen reply when it was shown first, and when second."""
-        first = self.reward.prefer([(p.messages, p.chosen, p.rejected) for p in self.pairs])
-        second = self.reward.prefer([(p.messages, p.rejected, p.chosen) for p in self.pairs])
-        return first, [None if p is None else 1 - p for p in second]
+        return self.shown_of(self.pairs)
 
-    @cached_property
-    def both_orders(self) -> list[float | None]:
-        return [None if a is None or b is None else (a + b) / 2 for a, b in zip(*self.shown, strict=True)]
+    def shown_of(self, pairs: Sequence[Preference]) -> tuple[list[float | None], list[float | None]]:
+        """`shown`, of these pairs."""
+        first = self.reward.prefer([(p.messages, p.chosen, p.rejected) for p in pairs])
+        second = self.reward.prefer([(p.messages, p.rejected, p.chosen) for p in pairs])
+        return first, [None if p is None else 1 - p for p in second]
 
     @cached_property
     def some(self) -> list[int]:
@@ -85,20 +85,24 @@ class Asked:
         return [None if c is None or r is None else c - r for c, r in zip(scores[:n], scores[n:], strict=True)]
 
     def leads_under(self, change: Callable[[Preference], Preference]) -> list[float | None]:
-        """The leads of `some` pairs after a change, by the same labels."""
+        """The leads of `some` pairs after a change, by the same labels; of a judge in both orders, as at first."""
         changed = [change(self.pairs[i]) for i in self.some]
         if self.is_judge:
-            probabilities = self.reward.prefer([(p.messages, p.chosen, p.rejected) for p in changed])
-            return [None if p is None else _logit(p) for p in probabilities]
+            return _both_orders(self.shown_of(changed))
         return self.leads_of(self.reward.score(replies(changed)))
 
     def common(self) -> dict[str, Any]:
         """What every measurement of the card carries."""
         return {"subject": {"reward": self.reward.identity()}, "data": self.data, "seeds": (self.seed,)}
 
-    def share(self, metric: str, outcomes: Sequence[bool | None], **extra: Any) -> Measurement:
+    def share(self, metric: str, outcomes: Sequence[bool | float | None], **extra: Any) -> Measurement:
         groups = self.groups if len(outcomes) == len(self.pairs) else [self.groups[i] for i in self.some]
         return measure.proportion(metric, outcomes, groups=groups, **self.common(), **extra)
+
+
+def _both_orders(shown: tuple[list[float | None], list[float | None]]) -> list[float | None]:
+    """A judge's leads: the log-odds of the mean of both orders, in which a liking for a place cancels out."""
+    return [None if a is None or b is None else _logit((a + b) / 2) for a, b in zip(*shown, strict=True)]
 
 
 def _logit(p: float) -> float:
@@ -358,7 +362,12 @@ def order(asked: Asked) -> Check:
     if not asked.is_judge:
         reason = "scores one reply at a time: there is no order to swap"
         return Check(name="order", outcome="not_applicable", bar=bar, reason=reason)
-    same = [None if a is None or b is None else (a > 0.5) == (b > 0.5) for a, b in zip(*asked.shown, strict=True)]
+    both = list(zip(*asked.shown, strict=True))
+    same = [None if a is None or b is None else (a > 0.5) == (b > 0.5) for a, b in both]
     value = asked.share("order_agreement", same)
     is_met = value.value is not None and value.value >= asked.bars.order
-    return _judged("order", bar, value, is_met, "prefers the same reply in both orders")
+    # in each order the first place holds another reply: a judge without a liking for a place names it half of the time
+    named = [None if a is None or b is None else ((a > 0.5) + (b < 0.5)) / 2 for a, b in both]
+    first = asked.share("first_shown_preferred", named, higher_is_better=False)
+    what = f"names the first reply {told(first)}; prefers the same reply in both orders"
+    return _judged("order", f"at least {asked.bars.order:g}", value, is_met, what, first)

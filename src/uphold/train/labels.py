@@ -143,7 +143,7 @@ def compare_pairs(
             shown_first.append(next(answers))
             second = next(answers)
             shown_second.append(None if second is None else 1 - second)
-        found[i] = _mean(shown_first), _mean(shown_second)
+        found[i] = mean_of(shown_first), mean_of(shown_second)
     return [
         _comparison(pair, of[0], found.get(i), tie_margin)
         for i, (pair, of) in enumerate(zip(pairs, clauses, strict=True))
@@ -160,7 +160,7 @@ def _clauses_for(
     return found + [others.pop(derive(seed, "ensemble", pair.sample.id, turn) % len(others)) for turn in range(n)]
 
 
-def _mean(shares: Sequence[float | None]) -> float | None:
+def mean_of(shares: Sequence[float | None]) -> float | None:
     """Mean of the answers given; None when none was."""
     given = [p for p in shares if p is not None]
     return sum(given) / len(given) if given else None
@@ -172,11 +172,11 @@ Question = tuple["Clause", Sequence[Message], str, str]  # clause, conversation,
 def _answers(judge: Callable[[str], Chat], questions: Sequence[Question], asking: Asking) -> list[float | None]:
     """Probability that reply A is the better one, per question."""
     if not asking.chain_of_thought:
-        return _p_of_a(judge("comparisons"), [requests.compare(*q) for q in questions])
+        return p_of_a(judge("comparisons"), [requests.compare(*q) for q in questions])
     first = [requests.reason(*q) for q in questions]
     thoughts = judge("reasoning").generate(first, Sampling(max_new_tokens=asking.max_new_tokens))
     thought = [i for i, c in enumerate(thoughts) if c.text is not None]
-    p = _p_of_a(judge("comparisons"), [requests.concluded(first[i], thoughts[i].text or "") for i in thought])
+    p = p_of_a(judge("comparisons"), [requests.concluded(first[i], thoughts[i].text or "") for i in thought])
     low, high = 0.5 - asking.clamp, 0.5 + asking.clamp
     clamped = {i: None if a is None else min(high, max(low, a)) for i, a in zip(thought, p, strict=True)}
     return [clamped.get(i) for i in range(len(questions))]
@@ -215,7 +215,7 @@ def _comparison(
     )
 
 
-def _p_of_a(judge: Chat, conversations: Sequence[Sequence[Message]]) -> list[float | None]:
+def p_of_a(judge: Chat, conversations: Sequence[Sequence[Message]]) -> list[float | None]:
     """Probability of the option A per conversation; from a judge without weights 1 or 0. None for a conversation that the judge
     cannot read (longer than its context) or answers with neither option or both."""
     if isinstance(judge, Weights):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,11 +86,18 @@ def reward(
 
 
 def reward_check(
-    rewards: Annotated[Path, typer.Argument(help="Folder of a reward model or an ensemble.")],
+    rewards: Annotated[
+        str, typer.Argument(help="Folder of a reward model or an ensemble; or judge:MODEL, a model that compares.")
+    ],
     data: Pairs,
     out: Annotated[Path | None, typer.Option(help="Where the card goes; beside the model by default.")] = None,
     n: Annotated[int, typer.Option(min=2, help="Prompts to draw when --data is a source.")] = 400,
-    constitution: Annotated[str, typer.Option(help="What is allowed, when --data is a source.")] = "storefront",
+    constitution: Annotated[
+        str, typer.Option(help="What is allowed, when --data is a source; what a judge compares under.")
+    ] = "storefront",
+    clause: Annotated[
+        list[str] | None, typer.Option(help="Clause that a judge compares under; may be repeated. All by default.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of the bars.")] = None,
     seed: Annotated[int, typer.Option(help="Which pairs the dearer checks take.")] = 0,
     as_json: Json = False,
@@ -98,17 +106,36 @@ def reward_check(
 
     \b
     uphold train reward-check runs/reward --data held_out.jsonl
+    uphold train reward-check judge:builtin:clerk --data builtin:storefront --n 60 --clause help --out runs/judge
+
+    A judge is asked in both orders everywhere; their mean is its answer, and how often they disagree is on the card.
     """
+    from uphold.core.errors import ConfigError
     from uphold.train.health import Bars, health_card
-    from uphold.train.reward_model import load_reward
 
     bars = settings_of(Bars, config)
-    reward = load_reward(rewards)
+    reward = _opened(rewards, constitution, clause)
     folder = out or reward.health
+    if folder is None:
+        raise ConfigError("--out FOLDER is missing: a judge has no folder of its own for its card.")
     card = health_card(reward, pairs_of(data, n, constitution, seed, split="test"), folder, bars=bars, seed=seed)
     emit({"reward": str(rewards), **health_of(card)}, as_json, f"{told(card)}\nwritten {folder}/health.md")
     if not card.is_healthy:
         raise typer.Exit(1)
+
+
+def _opened(name: str, constitution: str, clauses: Sequence[str] | None) -> Any:
+    """The reward model of a folder, or the judge that `judge:MODEL` names."""
+    from uphold.cli.train.options import open_chat
+    from uphold.constitution import Constitution
+    from uphold.train.pair_judge import ChatJudge
+    from uphold.train.reward_model import load_reward
+
+    if not name.startswith("judge:"):
+        return load_reward(name)
+    law = Constitution.load(constitution)
+    under = [law.clause(id) for id in clauses] if clauses else [c for c in law.clauses if c.modality != "may"]
+    return ChatJudge(open_chat(name.removeprefix("judge:")), under)
 
 
 def pairs_of(data: str, n: int, constitution: str, seed: int, split: str = "train") -> list[Preference]:
