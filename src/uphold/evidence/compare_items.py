@@ -32,9 +32,10 @@ class Items:
 
 @dataclass
 class Row:
-    """One attempt or answer. outcomes: by metric stem; slices: what a measurement's `by` may name."""
+    """One attempt or answer. outcomes: by metric stem; slices: what a measurement's `by` may name; question: the sample's id."""
 
     item: str
+    question: str
     group: str
     outcomes: dict[str, float | None]
     slices: dict[str, str]
@@ -54,7 +55,7 @@ def _attempt(row: dict[str, Any]) -> Row:
         "strong_attack_success_rate": None if revealed is None else float(revealed >= STRONG),
     }
     slices = {name: row[name] for name in ("family", "split", "clause", "category", "attack") if row.get(name)}
-    return Row(hashlib.blake2b(key, digest_size=16).hexdigest(), row["group"], outcomes, slices)
+    return Row(hashlib.blake2b(key, digest_size=16).hexdigest(), row["sample"], row["group"], outcomes, slices)
 
 
 def _answer(row: dict[str, Any]) -> Row:
@@ -68,7 +69,7 @@ def _answer(row: dict[str, Any]) -> Row:
     slices = {name: sample[name] for name in ("category", "clause") if sample.get(name)}
     if task := (sample.get("meta") or {}).get("task"):
         slices["task"] = task
-    return Row(sample["id"], sample["group"], outcomes, slices)
+    return Row(sample["id"], sample["id"], sample["group"], outcomes, slices)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -102,7 +103,7 @@ class RunItems:
 
     def _files(self, m: Measurement, stem: str, system: str) -> Iterator[Path]:
         """Files that may hold the rows, those of the newest stage first."""
-        of_attacks = "attack" in stem
+        of_attacks = "attack" in stem or stem == "questions_broken"
         for folder, name, inputs in reversed(self._stages):
             asked = [key for key, value in inputs.items() if value == m.data]
             target = inputs.get("target")
@@ -134,6 +135,8 @@ def _stages(run: Path) -> Iterator[tuple[Path, str, dict[str, Any]]]:
 
 
 def _select(rows: list[Row], stem: str, by: dict[str, str]) -> Items:
+    if stem == "questions_broken":
+        return _broken(rows)
     items = Items()
     for row in rows:
         if stem in row.outcomes and all(row.slices.get(name) == value for name, value in by.items()):
@@ -142,6 +145,17 @@ def _select(rows: list[Row], stem: str, by: dict[str, str]) -> Items:
                 n += 1
                 key = f"{row.item}#{n}"
             items.outcomes[key], items.groups[key] = row.outcomes[stem], row.group
+    return items
+
+
+def _broken(rows: list[Row]) -> Items:
+    """Per question: whether one of its attempts succeeded; None when none was scored."""
+    items = Items()
+    for row in rows:
+        success, before = row.outcomes.get("attack_success_rate"), items.outcomes.get(row.question)
+        known = [outcome for outcome in (before, success) if outcome is not None]
+        items.outcomes[row.question] = max(known) if known else None
+        items.groups[row.question] = row.group
     return items
 
 
