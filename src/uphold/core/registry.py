@@ -23,11 +23,20 @@ T = TypeVar("T")
 
 # kind -> modules whose import registers its built-in entries
 PROVIDERS: dict[str, tuple[str, ...]] = {
-    "backend": ("uphold.models.builtin", "uphold.models.hf", "uphold.models.openai", "uphold.models.fake"),
+    "backend": (
+        "uphold.models.builtin",
+        "uphold.models.hf",
+        "uphold.models.openai",
+        "uphold.models.fake",
+        "uphold.world.scripted",
+    ),
     "source": ("uphold.world.source", "uphold.data.files", "uphold.data.assistant"),
     "transform": ("uphold.data.transforms",),
     "attack": ("uphold.redteam.attacks",),
     "search": ("uphold.redteam.search",),
+    "agent-suite": ("uphold.world.shop_tasks",),
+    "injection": ("uphold.redteam.agents.injections",),
+    "defence": ("uphold.redteam.agents.defences",),
     "grader": ("uphold.redteam.grading", "uphold.redteam.graders"),
     "reward": ("uphold.train.rewards", "uphold.train.hacking.environment", "uphold.train.process.reward"),
     "environment": ("uphold.world.hacks",),

@@ -27,6 +27,10 @@ class Try(NamedTuple):
         """The conversation to send: a pure function of the try and the seed."""
         return self.attack.turns(self.sample, derive(seed, "draw", self.draw) if self.draw else seed)
 
+    def key(self) -> tuple[str, str, int]:
+        """(question, attack, draw): what its attempt is found again by."""
+        return self.sample.id, self.attack.name, self.draw
+
 
 @dataclass(slots=True)
 class Attempt:
@@ -50,6 +54,10 @@ class Attempt:
     blocked: str | None = None
     error: str | None = None
     draw: int = 0
+
+    def key(self) -> tuple[str, str, int]:
+        """That of the try it came of."""
+        return self.sample, self.attack, self.draw
 
     def row(self) -> dict[str, Any]:
         """The attempt as one JSON object."""

@@ -1,4 +1,4 @@
-"""The log of attempts: an append-only file that is also what a killed run continues from.
+"""The log of attempts: an append-only file that is also what a killed run continues from. Episodes of agents are kept in the same way.
 
 Attempts are written as they come, those of one call to the target together. Opened again, the log first hands out what stands in it,
 in order, so that a run or a search repeats its steps without a question to the target, and then goes on where it was stopped. A line
@@ -11,22 +11,46 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from uphold.core.errors import StoreError
 from uphold.core.files import store_error, sync_folder
-from uphold.redteam.attempt import Attempt, Try
+from uphold.redteam.attempt import Attempt
 
 SYNC_EVERY_S = 0.5  # a killed process loses nothing that was written; a dead machine at most this much
 
 
-class AttemptLog:
-    """The attempts of one run, at `path`. One process at a time may hold it: StoreError otherwise."""
+class Wanted(Protocol):
+    """Something to be made."""
 
-    def __init__(self, path: str | Path) -> None:
+    def key(self) -> Hashable:
+        """What tells it from everything else that is made in its place in a run."""
+        ...
+
+
+class Made(Wanted, Protocol):
+    """What came of it, under the same key."""
+
+    def line(self) -> bytes:
+        """The record as one line of a file, newline included."""
+        ...
+
+
+R = TypeVar("R", bound=Made)
+
+
+class Log(Generic[R]):
+    """The records of one run, at `path`. One process at a time may hold it: StoreError otherwise.
+
+    from_row: the record of a line's values.
+    """
+
+    def __init__(self, path: str | Path, from_row: Callable[[Mapping[str, Any]], R]) -> None:
         self.path = Path(path)
+        self._from_row = from_row
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "a+b", buffering=0)
@@ -61,7 +85,7 @@ class AttemptLog:
             os.ftruncate(self._file.fileno(), end)
         return end
 
-    def replay(self, tries: Sequence[Try]) -> list[Attempt] | None:
+    def replay(self, tries: Sequence[Wanted]) -> list[R] | None:
         """What an earlier run recorded for these tries, or None when it did not come so far.
 
         Raises StoreError when the record is of other tries: the log belongs to other settings, or was edited.
@@ -77,20 +101,20 @@ class AttemptLog:
             return None
         found = [self._read(line) for line in lines]
         for wanted, attempt in zip(tries, found, strict=True):
-            if (wanted.sample.id, wanted.attack.name, wanted.draw) != (attempt.sample, attempt.attack, attempt.draw):
+            if wanted.key() != attempt.key():
                 raise StoreError(
-                    f"{self.path}: holds an attempt by {attempt.attack!r} where this run makes one by {wanted.attack.name!r}: "
+                    f"{self.path}: holds an attempt by {_by(attempt)!r} where this run makes one by {_by(wanted)!r}: "
                     "it belongs to a run with other settings or another version. Choose another folder."
                 )
         return found
 
-    def _read(self, line: bytes) -> Attempt:
+    def _read(self, line: bytes) -> R:
         try:
-            return Attempt.from_row(json.loads(line))
+            return self._from_row(json.loads(line))
         except (ValueError, TypeError, KeyError) as error:
             raise StoreError(f"{self.path}: a damaged line. Choose another folder, or delete this file.") from error
 
-    def append(self, attempts: Sequence[Attempt]) -> None:
+    def append(self, attempts: Sequence[R]) -> None:
         """Write attempts after all others, or none of them: StoreError when the disk refuses."""
         raw = memoryview(b"".join(attempt.line() for attempt in attempts))
         left = raw
@@ -116,13 +140,25 @@ class AttemptLog:
             self._file.close()
             self._reader.close()
 
-    def __enter__(self) -> AttemptLog:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _by(thing: Wanted) -> object:
+    attack = getattr(thing, "attack", "")
+    return getattr(attack, "name", attack)
+
+
+class AttemptLog(Log[Attempt]):
+    """The attempts of one run, at `path`."""
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path, Attempt.from_row)
 
 
 def read_attempts(path: str | Path) -> Iterator[Attempt]:
