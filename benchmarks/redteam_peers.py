@@ -10,6 +10,7 @@ a tokenizer. Needs only the peer, nothing of ours.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -70,6 +71,8 @@ def garak(n: int, folder: str) -> dict[str, Any]:
     _config.load_config()
 
     class Instant(Generator):
+        """Answers at once."""
+
         generator_family_name = "instant"
         supports_multiple_generations = False
 
@@ -78,17 +81,27 @@ def garak(n: int, folder: str) -> dict[str, Any]:
             return [Message(LEAK if self.asked % 2 else REFUSAL)]
 
     class Questions(Probe):
+        """Questions by number."""
+
         lang = "en"
         goal = "an answer"
         primary_detector = "always.Fail"
         prompts = prompts(n)
 
     class Facts(StringDetector):
+        """Looks for one of the facts."""
+
         lang_spec = "en"
 
         def __init__(self) -> None:
             super().__init__(["norvane salt"])
 
+    for kind, made in (("generators", Instant), ("probes", Questions), ("detectors", Facts)):
+        home = importlib.import_module(
+            f"garak.{kind}.base"
+        )  # its report describes plugins that lie in its own modules alone
+        made.__module__, made.__qualname__ = home.__name__, made.__name__
+        setattr(home, made.__name__, made)
     _config.transient.reportfile = open(os.path.join(folder, "report.jsonl"), "w", encoding="utf-8")
     _config.transient.report_filename = os.path.join(folder, "report.jsonl")
     _config.run.generations = 1

@@ -17,6 +17,7 @@ from uphold.models.base import Chat, Sampling
 from uphold.redteam.attacks import Attack
 from uphold.redteam.attempt import Try
 from uphold.redteam.campaign.store import Campaign, Row
+from uphold.redteam.campaign.traffic import added, ordinary
 from uphold.redteam.engine import Engine
 
 NEEDED = 0.5  # share of scored replays that must succeed
@@ -101,9 +102,12 @@ def leaderboard(campaign: Campaign) -> list[Row]:
 
 
 def headline(campaign: Campaign, **about: Any) -> Row:
-    """{participants: {invited, active}, hours, attempts, submissions, universal_jailbreaks, replay_success, rewards}.
+    """{participants: {invited, active}, hours, attempts, submissions, universal_jailbreaks, replay_success, refusal_rate, refusals_added,
+    rewards}.
 
     Counts are what was recorded. replay_success is a Measurement clustered by submission. universal: strategies that broke every scope.
+    refusal_rate: of ordinary traffic by the target asked last, refusals_added: minus those of the first one (see `traffic`); None
+    where none was asked.
     """
     people, claims, scopes = (campaign.rows(name) for name in ("participants", "submissions", "scopes"))
     senders = {claim["participant"] for claim in claims}
@@ -125,5 +129,7 @@ def headline(campaign: Campaign, **about: Any) -> Row:
         "submissions": len(claims),
         "universal_jailbreaks": sum(len(s) == len(scopes) for s in strategies(campaign).values()),
         "replay_success": success,
+        "refusal_rate": next(reversed(ordinary(campaign, **about).values()), None),
+        "refusals_added": added(campaign, **about),
         "rewards": sum(row["amount"] for row in campaign.rows("rewards")),
     }

@@ -1,4 +1,4 @@
-"""A campaign's store: participants, scopes, submissions, replays, rewards.
+"""A campaign's store: participants, scopes, submissions, replays, rewards, and how ordinary traffic fared.
 
 Takes what people send (through the command line or `app.py`); gives rows. A scope is one forbidden question with the facts that answer
 it. A submission is the conversation somebody claims broke a scope. What they say the model answered is never believed: `replay.py` asks
@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, event, func, insert, select, update
+from sqlalchemy import create_engine, delete, event, func, insert, select, update
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from uphold.core.errors import ConfigError, DataError, StoreError
 from uphold.core.records import Message
-from uphold.redteam.campaign.tables import META, PARTICIPANTS, REPLAYS, REWARDS, SCOPES, SUBMISSIONS
+from uphold.redteam.campaign.tables import META, PARTICIPANTS, REPLAYS, REWARDS, SCOPES, SUBMISSIONS, TRAFFIC
 
 STATES = ("new", "reproduced", "not_reproduced", "accepted", "rejected", "duplicate", "disclosed")
 AFTER = {
@@ -57,6 +57,7 @@ class Campaign:
             else:
                 with self._engine.connect() as connection:
                     connection.execute(select(func.count()).select_from(PARTICIPANTS))
+                TRAFFIC.create(self._engine, checkfirst=True)  # campaigns made before it was recorded have none
         except (SQLAlchemyError, ImportError) as error:  # the URL may hold a password: it is not repeated
             raise StoreError(
                 f"the campaign cannot be opened ({type(error).__name__}). Check the path or URL and its driver."
@@ -90,6 +91,15 @@ class Campaign:
         key = secrets.token_urlsafe(32)
         with self._begin() as c:
             c.execute(insert(PARTICIPANTS).values(name=name, key_hash=_hash(key), hours=0.0, attempts=0))
+        return key
+
+    def rekey(self, name: str) -> str:
+        """A new key for a participant, in the place of the one they had; shown this once and not kept."""
+        key = secrets.token_urlsafe(32)
+        with self._begin() as c:
+            changed = update(PARTICIPANTS).where(PARTICIPANTS.c.name == name).values(key_hash=_hash(key))
+            if c.execute(changed).rowcount != 1:
+                raise ConfigError(f"no participant {name!r} in this campaign.")
         return key
 
     def who(self, key: str) -> Row | None:
@@ -162,6 +172,13 @@ class Campaign:
         rows = [{"submission": number, "target": target, "seed": s, "success": k, "error": e} for s, k, e in outcomes]
         with self._begin() as c:
             c.execute(insert(REPLAYS), rows)
+
+    def add_traffic(self, target: str, rows: Sequence[Row]) -> None:
+        """Keep {sample, topic, refusal (full, partial, none, or None), error} of ordinary requests; replaces what `target` did before."""
+        with self._begin() as c:
+            c.execute(delete(TRAFFIC).where(TRAFFIC.c.target == target))
+            if rows:
+                c.execute(insert(TRAFFIC), [{"target": target, **row} for row in rows])
 
     def reward(self, number: int, amount: float, note: str) -> None:
         """Append to the ledger; a correction is a negative amount. Only accepted or disclosed submissions earn."""

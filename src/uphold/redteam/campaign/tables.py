@@ -6,7 +6,21 @@ grows: corrections are rows of the other sign, and SQLite refuses to change or d
 
 from __future__ import annotations
 
-from sqlalchemy import DDL, JSON, Boolean, Column, Float, ForeignKey, Integer, MetaData, String, Table, Text, event
+from sqlalchemy import (
+    DDL,
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    event,
+)
 
 META = MetaData()
 
@@ -57,6 +71,17 @@ REWARDS = Table(
     Column("amount", Float, nullable=False),
     Column("note", Text, nullable=False),
     Column("made", Float, nullable=False),
+)
+TRAFFIC = Table(
+    "traffic",
+    META,
+    Column("id", Integer, primary_key=True),
+    Column("target", String(64), nullable=False),
+    Column("sample", String(64), nullable=False),
+    Column("topic", String(200), nullable=False),
+    Column("refusal", String(10)),
+    Column("error", Text),
+    UniqueConstraint("target", "sample"),
 )
 for _what in ("UPDATE", "DELETE"):
     _refuse = DDL(

@@ -2,4 +2,4 @@
 
 from uphold.cli.common import group
 
-app = group("Run a human red-team campaign.", __name__, ("manage",))
+app = group("Run a human red-team campaign.", __name__, ("manage", "archive"))

@@ -1,4 +1,4 @@
-"""`uphold redteam campaign`: init, invite, scope, record, submit, list, triage, replay, reward, leaderboard, report, serve, export."""
+"""`uphold redteam campaign`: who takes part, what they sent, what became of it. `archive.py` has what goes in and out whole."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ def init(where: Where, as_json: Json = False) -> None:
 def invite(where: Where, name: str, as_json: Json = False) -> None:
     """Add a participant and print their key. It is shown this once: only its hash is kept."""
     key = _open(where).invite(name)
+    emit({"name": name, "key": key}, as_json, f"{name}: {key}\nshown once; only its hash is kept")
+
+
+def rekey(where: Where, name: str, as_json: Json = False) -> None:
+    """Give a participant a new key in the place of the old one: when theirs is lost, or they came with an import."""
+    key = _open(where).rekey(name)
     emit({"name": name, "key": key}, as_json, f"{name}: {key}\nshown once; only its hash is kept")
 
 
@@ -133,7 +139,7 @@ def leaderboard(where: Where, as_json: Json = False) -> None:
 
 
 def report(where: Where, as_json: Json = False) -> None:
-    """Print the headline figures: participants, hours, attempts, universal jailbreaks, replay success."""
+    """Print the headline figures: participants, hours, attempts, universal jailbreaks, replay success, refusals of ordinary traffic."""
     from uphold.redteam.campaign.replay import headline
 
     found = headline(_open(where))
@@ -142,7 +148,9 @@ def report(where: Where, as_json: Json = False) -> None:
     lines += [
         f"{k.replace('_', ' ')}  {found[k]:g}" for k in ("hours", "attempts", "submissions", "universal_jailbreaks")
     ]
-    shown = table([head("claims asked again", "replays"), row("replay success", found["replay_success"])])
+    beside = [("ordinary traffic refused", found["refusal_rate"]), ("  more than before", found["refusals_added"])]
+    rows = [row(name, made) for name, made in beside if made is not None]
+    shown = table([head("claims asked again", "asked"), row("replay success", found["replay_success"]), *rows])
     emit(found, as_json, "\n".join([*lines, shown]))
 
 
@@ -161,21 +169,10 @@ def serve(
     run(app, bound)
 
 
-def export(
-    where: Where, out: Annotated[Path, typer.Option(help="JSONL file to write.")], as_json: Json = False
-) -> None:
-    """Write everything but keys as JSONL: one {table, ...row} a line."""
-    from uphold.core.files import write_jsonl
-    from uphold.redteam.campaign.tables import META
-
-    campaign = _open(where)
-    n = write_jsonl(out, ({"table": t.name, **r} for t in META.sorted_tables for r in campaign.rows(t.name)))
-    emit({"rows": n, "file": str(out)}, as_json, f"{n} rows written {out}")
-
-
 COMMANDS = {
     "init": init,
     "invite": invite,
+    "rekey": rekey,
     "scope": scope,
     "record": record,
     "submit": submit,
@@ -186,5 +183,4 @@ COMMANDS = {
     "leaderboard": leaderboard,
     "report": report,
     "serve": serve,
-    "export": export,
 }
