@@ -165,9 +165,13 @@ def test_cai_scores_every_revision_and_the_model_before_and_after(tmp_path, caps
     assert set(result["final"]["attack_success_rate"]["by_split"]) == {"trained", "held_out"}
     assert result["final"]["attack_success_rate"]["n_scored"] == 0
     assert (tmp_path / "run" / "revisions.png").stat().st_size > 0
+    assert [stage["stage"] for stage in result["tax"]] == ["supervised", "blend"]
+    assert {c["metric"] for c in result["tax"][0]["changes"]} >= {"capability", "over_refusal", "distinct_2", "length"}
+    assert (tmp_path / "run" / "tax.png").stat().st_size > 0
     text = uphold(capsys, *arguments).out
     assert text.startswith("revisions  harmlessness")
     assert "no AI labels" in text
+    assert "change from the start  supervised" in text
 
 
 def test_cai_needs_both_kinds_of_prompt(tmp_path, capsys, start, prompts):

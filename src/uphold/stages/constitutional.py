@@ -1,9 +1,10 @@
 """Constitutional AI as one chain: `uphold train cai`.
 
 Takes a model, a constitution and a source of prompts; gives the aligned model and, for the report: harmlessness and helpfulness of the
-replies after each revision (figure 5 of arXiv:2212.08073), how far the AI labels agree with the ground truth, and the trained model
-attacked and questioned beside the one it came from. The stages are the ones of `uphold run`, in one resumable run folder. Truth is the
-source's own (rubric, right reply); where a prompt has none its outcome is unscored, never assumed. Left out: guards.
+replies after each revision (figure 5 of arXiv:2212.08073), how far the AI labels agree with the ground truth, the trained model
+attacked and questioned beside the one it came from, and what each stage cost (`train.tax`). The stages are the ones of `uphold run`,
+in one resumable run folder. Truth is the source's own (rubric, right reply); where a prompt has none its outcome is unscored, never
+assumed. Left out: guards.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ from uphold.models import load
 from uphold.project import Align, GuardPlan, Measure, Project
 from uphold.redteam.grading import grade, revealed
 from uphold.stages import align, measure, prompts, report
-from uphold.stages.context import Context, digest_of, load_samples, open_context
+from uphold.stages.context import Context, digest_of, load_samples, model_folder, open_context
 from uphold.train import parallel
 from uphold.train.critique import Revision
 from uphold.train.labels import Comparison
+from uphold.train.tax.ask import TaxConfig
+from uphold.train.tax.questions import Questions
+from uphold.train.tax.report import TaxReport, save, tax
 
+N_TAX = 150  # prompts of each kind, for the tax of every stage
 NO_GUARDS = GuardPlan(n_harmful=1, n_benign=1, n_ordinary=0, n_threshold=2, n_validation=1)
 
 
@@ -66,6 +71,7 @@ def run(
         known = _known(drawn)
         revisions = _revisions(done.taught, known, ctx)
         before, after = _measured(ctx, drawn, done.model)
+        paid = _tax(ctx, drawn, done)
         result = {
             "start": model,
             "model": done.model,
@@ -73,10 +79,16 @@ def run(
             "labels": _labels(done.preferred, known, ctx) if done.preferred else None,
             "final": after,
             "before": before,
+            "tax": [
+                {"stage": s.name, "model": s.model, "changes": [c.model_dump(mode="json") for c in s.since_base]}
+                for s in (paid.stages if paid else ())
+            ],
             "supervised": {k: done.taught.summary["cai"][k] for k in ("n_revised", "n_recoveries", "n_helpful")},
             "wall_s": round(time.monotonic() - began, 1),
         }
         save_figure(Path(out) / "revisions.png", revisions)
+        if paid is not None:
+            save(paid, Path(out))
         write_json(Path(out) / "result.json", result)
         ctx.store.prune_work()
     return result
@@ -167,6 +179,22 @@ def _measured(ctx: Context, drawn: StageResult, model: str) -> tuple[dict[str, A
     for m in measure.differences(ends[0], ends[1], data, seed):
         after[m.metric.split(".")[0] + "_change"] = m.model_dump(mode="json")
     return before, after
+
+
+def _tax(ctx: Context, drawn: StageResult, done: align.Aligned) -> TaxReport | None:
+    """What each stage cost, on some of the test prompts; of those answered before, the replies are at hand."""
+    names = ("supervised", *(("preferences",) if done.preferred else ()), "blend")
+    models = {name: model_folder(stage.path / "model") for name, stage in zip(names, done.stages, strict=False)}
+    chain = {"base": ctx.base, **{name: load(spec) for name, spec in models.items()}}
+    benign, tasks, harmful = (load_samples(drawn, name) for name in ("benign-test", "task-test", "harmful-test"))
+    asked = Questions(
+        tasks=[s for s in tasks if s.expected is not None][:N_TAX], benign=benign[:N_TAX], harmful=harmful[:N_TAX]
+    )
+    if not asked.tasks:  # a user's files may hold no right replies: then no capability is known
+        return None
+    config = TaxConfig(max_new_tokens=measure.REPLY_TOKENS, n_diverse=30, n_draws=3, seed=ctx.project.seed)
+    kept = {name: ctx.journalled(chat) for name, chat in chain.items()}
+    return tax(kept, asked, config, constitution=ctx.constitution.digest)
 
 
 def save_figure(path: Path, revisions: Sequence[Mapping[str, Any]]) -> None:

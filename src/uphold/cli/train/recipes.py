@@ -70,8 +70,9 @@ def cai(
     uphold train cai hf:PATH --constitution assistant --harmful bad.jsonl --benign good.jsonl --critic openai:URL#model --out runs/mine
 
     The table shows how harmless and how helpful the replies are after each revision, then the model before and after training,
-    attacked in families it may have met and in families it never did. OUT/revisions.png is the figure, OUT/result.json what --json
-    prints, OUT/stages/ every revision, label and checkpoint. --config takes a YAML file of these settings.
+    attacked in families it may have met and in families it never did, and what each stage cost. OUT/revisions.png and OUT/tax.png are
+    the figures, OUT/result.json what --json prints, OUT/stages/ every revision, label and checkpoint. --config takes a YAML
+    file of these settings.
     """
     from uphold.project import Align, Measure
     from uphold.stages.constitutional import run
@@ -176,9 +177,32 @@ def _chain(result: dict[str, Any], out: Path) -> str:
     labels = result["labels"]
     told = f"{labels['n']:,} AI labels, right on {shown(labels['agreement_with_truth'])}" if labels else "no AI labels"
     return (
-        f"{table(rows)}\n\n{told}\n\n{table(ends)}\n\nwall {result['wall_s']:.0f} s\n"
+        f"{table(rows)}\n\n{told}\n\n{table(ends)}\n\n{_taxes(result['tax'])}wall {result['wall_s']:.0f} s\n"
         f"written {out}    figure {out / 'revisions.png'}    next: uphold models check {result['model']}"
     )
+
+
+def _taxes(stages: Sequence[dict[str, Any]]) -> str:
+    """The changes from the model as it was to each stage: a row a metric, a column a stage."""
+    from uphold.core.records import Measurement
+    from uphold.evidence.format import describe
+
+    if not stages:
+        return ""
+    found = [
+        {
+            d.metric: d
+            for c in s["changes"]
+            if (d := Measurement.model_validate(c["difference"])).unit == "difference" and not d.by
+        }
+        for s in stages
+    ]
+    rows: list[Sequence[str]] = [("change from the start", *(s["stage"] for s in stages))]
+    rows += [
+        (metric.replace("_", "-"), *(describe(one[metric]) if metric in one else "not measured" for one in found))
+        for metric in found[0]
+    ]
+    return f"{table(rows)}\n\n"
 
 
 def _labels(done: Trained) -> str:

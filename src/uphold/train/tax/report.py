@@ -104,11 +104,16 @@ def tax(
         said = [ask(c if journal is None else journalled(c, journal), questions, config) for c in chain.values()]
     report = _report(chain, questions, said, config, stated, constitution)
     if folder is not None:
-        from uphold.train.tax.figure import draw
-
-        write_json(folder / "tax.json", report)
-        draw(folder, report)
+        save(report, folder)
     return report
+
+
+def save(report: TaxReport, folder: Path) -> None:
+    """Write tax.json, tax.png and tax.csv into the folder."""
+    from uphold.train.tax.figure import draw
+
+    write_json(folder / "tax.json", report)
+    draw(folder, report)
 
 
 def _report(
