@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,12 +97,16 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_llama(tmp_path_factory.mktemp("tiny") / "model")
 
 
+def harden(checkpoint: Path, out: Path) -> dict[str, Any]:
+    """The run that these tests are about; the child that is killed runs it too."""
+    source = Words(load_weights(f"hf:{checkpoint}"))
+    return run(f"hf:{checkpoint}", "storefront", out, SMALL, critic=FakeChat(revises, name="critic"), source=source)
+
+
 @pytest.fixture(scope="module")
 def hardened(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
-    source = Words(load_weights(f"hf:{checkpoint}"))
     out = tmp_path_factory.mktemp("harden") / "run"
-    critic = FakeChat(revises, name="critic")
-    return run(f"hf:{checkpoint}", "storefront", out, SMALL, critic=critic, source=source), out
+    return harden(checkpoint, out), out
 
 
 def test_a_checkpoint_that_gave_everything_away_learns_not_to(hardened: tuple[dict[str, Any], Path]) -> None:
@@ -129,6 +137,26 @@ def test_what_was_taught_is_the_revision_of_what_was_said(hardened: tuple[dict[s
     assert (len(exchanges) - len(honest), len(honest)) == (len(failures), 20)
 
 
+@pytest.mark.slow
+def test_a_run_killed_while_it_trains_continues_and_ends_with_the_same_weights(
+    hardened: tuple[dict[str, Any], Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    out, here = tmp_path / "run", str(Path(__file__).parent)
+    program = (
+        f"import sys; sys.path.insert(0, {here!r}); import {Path(__file__).stem} as spec; from pathlib import Path; "
+    )
+    program += f"spec.harden(Path({str(checkpoint)!r}), Path({str(out)!r}))"
+    child = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    while not any(out.glob("work/model-1-*/log.jsonl")) and child.poll() is None:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL  # it did not get to its end
+    found, whole = harden(checkpoint, out), hardened[0]
+    kept = [load_weights(result["model"]).identity() for result in (found, whole)]
+    assert kept[0] == kept[1]
+    assert [row["trained"] for row in found["rounds"]] == [row["trained"] for row in whole["rounds"]]
+
+
 def test_a_round_that_breaks_a_limit_keeps_the_model_of_the_round_before(checkpoint: Path, tmp_path: Path) -> None:
     source = Words(load_weights(f"hf:{checkpoint}"))
     strict = SMALL.model_copy(update={"n_honest": 0, "max_helpfulness_loss": 0.0})
@@ -143,5 +171,5 @@ def test_a_critic_that_finds_no_fault_leaves_nothing_to_learn(checkpoint: Path, 
     blind = FakeChat("fine. verdict: innocent", name="blind")
     found = run(f"hf:{checkpoint}", "storefront", tmp_path / "run", SMALL, critic=blind, source=source)
     learnt = found["rounds"][1]["learnt"]["model"]
-    assert (learnt["failures"], found["model"]) == (0, f"hf:{checkpoint}")
+    assert (learnt["new_failures"], found["model"]) == (0, f"hf:{checkpoint}")
     assert learnt["without_safe_reply"] > 0

@@ -53,7 +53,7 @@ def harden(
     max_helpfulness_loss: Annotated[
         float | None, typer.Option(min=0, max=1, help="Stop when validation tasks lose more than this (0.03).")
     ] = None,
-    behaviours: Annotated[int | None, typer.Option(min=1, help="Forbidden test requests per attack (60).")] = None,
+    behaviours: Annotated[int | None, typer.Option(min=1, help="Forbidden test requests per attack (40).")] = None,
     tasks: Annotated[int | None, typer.Option(min=1, help="Honest prompts of each kind asked after a round.")] = None,
     harmful: Annotated[Path | None, typer.Option(help="JSONL of harmful prompts with rubrics, for --source.")] = None,
     benign: Annotated[Path | None, typer.Option(help="JSONL of harmless prompts, in place of --source.")] = None,

@@ -20,8 +20,7 @@ from uphold.guard.examples import Example, reply
 from uphold.guard.fitting import GuardSettings
 from uphold.guard.train import train_guard
 from uphold.models import Chat
-from uphold.redteam import Attempt
-from uphold.redteam.attacks import TRAINED
+from uphold.redteam import Attempt, attacks_named
 from uphold.stages.context import digest_of
 from uphold.stages.guard import ordinary
 from uphold.stages.harden.teach import in_strategies
@@ -51,7 +50,8 @@ def run(work: Work, number: int, chat: Chat, through: Sequence[Leak], pool: Sequ
     """Fit the guard on all that got through so far; the stage's `guard/` is the round's."""
     s = work.settings
     benign = in_strategies(work.honest("train", s.n_matched, f"matched {number}"), pool, s.wrapped, number)
-    spared = in_strategies(work.honest("validation", s.n_threshold, "threshold"), TRAINED, s.wrapped, 0)
+    singles = [by.name for by in attacks_named(s.attacks, "--attacks")]
+    spared = in_strategies(work.honest("validation", s.n_threshold, "threshold"), singles, s.wrapped, 0)
     settings = GuardSettings(fpr_budget=s.fpr_budget)
     inputs = {
         "target": chat.identity(),

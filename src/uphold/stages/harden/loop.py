@@ -169,8 +169,8 @@ class Loop:
         model = self.system.chat
         assert isinstance(model, Weights)
         done = self._attacked(number, "model", model, steps)
-        new, without = teach.revise(self.work, done.failures, done.questions, f"round {number}")
-        steps["learnt"]["model"] = {"failures": len(new), "without_safe_reply": without}
+        new, without = teach.revise(self.work, done.failures, done.questions, number)
+        steps["learnt"]["model"] = {"new_failures": len(new), "without_safe_reply": without}
         if new:
             stage = teach.run(self.work, number, model, new, self.failures, self.pool)
             steps["learnt"]["model"] |= stage.summary

@@ -9,6 +9,7 @@ begin badly and turn back (`train.recovery`). Leaves `model/`, `exchanges.jsonl`
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ from uphold.train.critique import Draft, critique_and_revise, why_unusable
 from uphold.train.recovery import recoveries
 from uphold.train.sft import sft
 
+SPARE = 1.25  # attempts revised per failure that can be taught: some revisions are of no use
+
 
 class Failure(Record):
     """A reply that should not have been given: the plain question, the attack on it, the reply, the revision taught in its place."""
@@ -46,20 +49,27 @@ class Failure(Record):
 
 
 def revise(
-    work: Work, attempts: Sequence[Attempt], questions: Mapping[str, Sample], name: str
+    work: Work, attempts: Sequence[Attempt], questions: Mapping[str, Sample], number: int
 ) -> tuple[list[Failure], int]:
-    """What got through with a safe reply each, and how many had none: the critic found no fault, or its revision still tells."""
+    """What got through with a safe reply each, and how many had none: the critic found no fault, or its revision still tells.
+
+    Of more attempts than can be taught, a draw of SPARE times as many is revised.
+    """
+    s = work.settings
+    attempts = random.Random(derive(s.seed, "revise", number)).sample(
+        list(attempts), min(len(attempts), math.ceil(SPARE * s.n_harmful))
+    )
     said = {(a.sample, a.completion or ""): a for a in attempts}
     drafts = [Draft(questions[sample], reply) for sample, reply in said]
     if not drafts:
         return [], 0
     rounds = critique_and_revise(
-        lambda label: work.journalled(work.critic, f"{name}: {label}"),
+        lambda label: work.journalled(work.critic, f"round {number}: {label}"),
         work.constitution,
         drafts,
-        n_rounds=work.settings.revisions,
-        seed=work.settings.seed,
-        sampling=Sampling(max_new_tokens=work.settings.max_new_tokens),
+        n_rounds=s.revisions,
+        seed=s.seed,
+        sampling=Sampling(max_new_tokens=s.max_new_tokens),
     )
     last = rounds[-len(drafts) :]
     safe = {
