@@ -22,6 +22,8 @@ from uphold.core.stats import Interval, newcombe_paired
 from uphold.evidence.compare import VERDICTS, Settings, compare
 from uphold.evidence.compare_delta import contrast
 from uphold.evidence.compare_items import Items
+from uphold.evidence.compare_map import heat_map
+from uphold.evidence.compare_page import page as html_page
 from uphold.evidence.compare_page import write_comparison
 from uphold.evidence.compare_subject import Subject, load_subject, save_baseline
 from uphold.evidence.compare_text import csv_text, markdown, text
@@ -247,11 +249,22 @@ def test_losing_scores_on_the_worst_rows_never_improves_a_verdict(pairs, share, 
 
 def test_a_number_without_an_interval_gives_a_difference_and_no_verdict():
     one, two = scalar("seconds", 1.0, 5, unit="s"), scalar("seconds", 3.0, 5, unit="s")
-    found = compare([side("a", one), side("b", two)])
+    found = compare([side("a", one), side("b", two)], Settings(metrics=("seconds",)))
     d = found.rows[0].deltas[0]
     assert d.delta.value == 2.0
     assert (d.verdict, d.reason, d.q) == ("insufficient", "no interval was recorded", None)
     assert found.family == 0
+
+
+def test_settings_that_carry_no_noise_are_left_out_unless_named():
+    share = scalar("rate", 0.5, 50, interval=Interval(0.4, 0.6, "wilson"), unit="share")
+    sides = [side(name, share) for name in "ab"]
+    for one, value in zip(sides, (0.1, 0.9), strict=True):
+        one.measurements["threshold", ()] = scalar("threshold", value, 50, unit="score")
+    found = compare(sides)
+    assert [row.metric for row in found.rows] == ["rate"]
+    assert found.notes == ("left out, for they carry no interval: threshold (name them with --metric)",)
+    assert compare(sides, Settings(metrics=("thr*",))).rows[0].deltas[0].delta.value == pytest.approx(0.8)
 
 
 def test_a_partial_number_without_a_worst_case_gives_no_verdict():
@@ -425,9 +438,16 @@ class Page(HTMLParser):
             self.open.pop()
 
 
-def test_every_file_of_a_comparison_is_written_the_same_each_time(runs, tmp_path):
-    found = compare([runs / "before", runs / "after", runs / "better"], Settings(by=("family",)))
-    first, second = write_comparison(found, tmp_path / "a"), write_comparison(found, tmp_path / "b")
+@pytest.fixture(scope="module")
+def written(runs, tmp_path_factory):
+    """A comparison and its files."""
+    found = compare([runs / "before", runs / "after", runs / "better"])
+    return found, write_comparison(found, tmp_path_factory.mktemp("written"))
+
+
+def test_every_file_of_a_comparison_is_written_the_same_each_time(written, tmp_path):
+    found, first = written
+    second = write_comparison(found, tmp_path / "again")
     assert [p.name for p in first] == [
         "compare.json",
         "compare.html",
@@ -443,26 +463,26 @@ def test_every_file_of_a_comparison_is_written_the_same_each_time(runs, tmp_path
 def test_the_page_is_whole_asks_nothing_of_the_outside_and_escapes_names(tmp_path):
     write_run(tmp_path / "<script>alert(1)<", attacked=outcomes(50, 20))
     write_run(tmp_path / "b", attacked=outcomes(50, 45))
-    files = write_comparison(compare([tmp_path / "<script>alert(1)<", tmp_path / "b"]), tmp_path / "out")
-    page = Page(files[1].read_text())
+    found = compare([tmp_path / "<script>alert(1)<", tmp_path / "b"])
+    source = html_page(found, heat_map(found))
+    page = Page(source)
     assert page.open == []
     assert page.outside == []
     assert "script" not in page.tags
-    assert "prefers-color-scheme: dark" in files[1].read_text()
-    assert "<script>" not in files[2].read_text()
+    assert "prefers-color-scheme: dark" in source
+    assert "<script>" not in markdown(found)
 
 
-def test_the_heat_map_speaks_to_those_who_cannot_see_it(runs, tmp_path):
-    found = compare([runs / "before", runs / "after"])
-    svg = write_comparison(found, tmp_path)[4]
-    root = ElementTree.parse(svg).getroot()
+def test_the_heat_map_speaks_to_those_who_cannot_see_it(written):
+    found, files = written
+    root = ElementTree.parse(files[4]).getroot()
     name = {"s": "http://www.w3.org/2000/svg"}
     assert root.get("role") == "img"
     assert root.find("s:title", name).text == "Difference from before"
     cells = [g.find("s:title", name).text for g in root.iterfind("s:g", name)]
-    assert len(cells) == len(found.rows) * 2
+    assert len(cells) == len(found.rows) * 3
     assert any("attack_success_rate, after: 70.0%" in c and "worse beyond the noise" in c for c in cells)
-    assert (tmp_path / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+    assert files[5].read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_csv_has_a_line_for_each_run_and_metric_and_no_formulas(tmp_path):

@@ -126,7 +126,7 @@ def compare(runs: Sequence[str | Path | Subject], settings: Settings = Settings(
     loaded = [each for each in runs if isinstance(each, Subject)]
     subjects = loaded if len(loaded) == len(runs) else load_subjects([str(each) for each in runs])
     base = _baseline(subjects, settings.baseline)
-    names = _chosen(subjects, settings)
+    names, plain = _chosen(subjects, settings)
     found = unlike(subjects, names)
     refuse_unlike(found, settings.allow)
     subjects = [base, *(one for one in subjects if one is not base)]
@@ -143,7 +143,7 @@ def compare(runs: Sequence[str | Path | Subject], settings: Settings = Settings(
         family=family,
         pairs=pairs,
         unlike=tuple(found),
-        notes=tuple(dict.fromkeys(note for one in subjects for note in one.notes)),
+        notes=(f"left out, for they carry no interval: {', '.join(plain)} (name them with --metric)",) if plain else (),
     )
 
 
@@ -171,8 +171,8 @@ def _baseline(subjects: Sequence[Subject], wanted: str | None) -> Subject:
     raise ConfigError(f"--baseline {wanted!r} is none of the runs. {did_you_mean(wanted, [s.name for s in subjects])}")
 
 
-def _chosen(subjects: Sequence[Subject], settings: Settings) -> list[Name]:
-    """The metrics and slices to compare, in ledger order: those that at least two runs share, or that a glob names."""
+def _chosen(subjects: Sequence[Subject], settings: Settings) -> tuple[list[Name], list[str]]:
+    """(the metrics and slices to compare, in ledger order; names left out because they carry no interval and were not asked for)."""
     order = list(dict.fromkeys(name for one in subjects for name in one.measurements))
     for glob in settings.metrics:
         if not any(_fits(name, glob) for name in order):
@@ -182,11 +182,19 @@ def _chosen(subjects: Sequence[Subject], settings: Settings) -> list[Name]:
     for wanted in settings.by:
         if wanted not in slices:
             raise ConfigError(f"--by {wanted!r}: no run measured such slices. {did_you_mean(wanted, slices)}")
-    chosen = [name for name in order if _is_wanted(name, settings)]
+    wanted_names = [name for name in order if _is_wanted(name, settings)]
+    plain = [name for name in wanted_names if not settings.metrics and _is_plain(name, subjects)]
+    chosen = [name for name in wanted_names if name not in plain]
     if not any(sum(name in one.measurements for one in subjects) > 1 for name in chosen):
         has = "; ".join(f"{one.name} has {', '.join(_few(one))}" for one in subjects)
         raise ConfigError(f"the runs have no metric in common: {has}. Choose the systems to compare as RUN:SYSTEM.")
-    return chosen
+    return chosen, [full_name(name) for name in plain]
+
+
+def _is_plain(name: Name, subjects: Sequence[Subject]) -> bool:
+    """A setting such as a threshold: every run has a value, none has an interval."""
+    found = [one.measurements[name] for one in subjects if name in one.measurements]
+    return all(m.value is not None and m.interval is None for m in found)
 
 
 def _few(subject: Subject, most: int = 6) -> list[str]:

@@ -40,7 +40,6 @@ class Subject:
     entries: int
     measurements: dict[Name, Measurement] = field(default_factory=dict)
     items: dict[Name, Items] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
 
 def load_subjects(given: Iterable[str | Path]) -> list[Subject]:
@@ -136,7 +135,7 @@ def _of_system(found: Subject, system: str, path: Path) -> Subject:
     if not chosen:
         known = {metric.partition(".")[2] for metric, _ in found.measurements} - {""}
         raise ConfigError(f"{path}: has no system {system!r}. {did_you_mean(system, known)}")
-    one = Subject(f"{found.name}:{system}", found.where, system, found.head, found.entries, notes=found.notes)
+    one = Subject(f"{found.name}:{system}", found.where, system, found.head, found.entries)
     for (metric, by), m in chosen.items():
         key = (metric.removesuffix(ending), by)
         one.measurements[key] = m
