@@ -1,13 +1,14 @@
-"""Process against outcome supervision on refund chains: best of n by PRM, ORM and majority vote, and what active selection saves.
+"""Process against outcome supervision on refund chains: best of n by PRM, ORM and majority vote, where errors are shared and where not.
 
     python benchmarks/process.py
 
-The solver is the clerk, fine-tuned on chains with planted misconceptions (some products invite one error in most replies) and
-sampled at temperature 1. Reward models start from the clerk. PRM: labels of steps by the world's checker, as people would give them.
-ORM: the same replies with the label of their answer. How far labels by roll-outs agree with the checker is measured on some replies.
-Judged on questions of the `test` split: 64 replies each, best of n for n = 1 to 64, differences paired by question with bootstrap
-intervals. Required: PRM > ORM > majority at n >= 32. Active selection: the PRM trained on few labelled replies, chosen as the most
-convincing wrong ones of a pool or uniformly. Nothing was chosen on `test`. Written to results/process.json.
+A solver is the clerk, fine-tuned on chains that slip in 45% of cases, and sampled at temperature 1. In `shared` (chains builtin:refund)
+three departments have a false rule, so replies to one question make the same error; in `scattered` (builtin:refund-scattered) any chain
+slips in any way. Everything else is the same. Verifiers start from the solver and learn from the same replies of its own to training
+questions, with the same steps of training. PRM: the checker's label of every step, as people would give them; product over steps. ORM:
+whether the answer is right, learnt as said by --orm. Every seed has its own solver, verifiers and questions of the `test` split; settings
+were chosen on `validation`. Differences are paired by question. Required where errors are shared: PRM > ORM > majority at n >= 32.
+Written to results/process.json, results/process.png and .csv. Active selection: process_selection.py.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import argparse
 import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,189 +30,186 @@ import torch
 from startup import machine
 
 from uphold import models
-from uphold.core import measure, registry
+from uphold.core import registry
 from uphold.core.files import write_json
 from uphold.core.progress import quiet
-from uphold.core.records import Exchange, Sample, digest
+from uphold.core.records import Exchange, Sample
 from uphold.core.seeds import derive
-from uphold.core.stats import bootstrap_clustered
 from uphold.models.base import Sampling
-from uphold.models.decode import Row
-from uphold.models.local import LocalModel
+from uphold.train.goodhart.curve import draw
 from uphold.train.process.aggregate import aggregate
-from uphold.train.process.choose import best_of, convincing, label_efficiency, majority
+from uphold.train.process.bestof import Drawn, Outcomes, compared, joined, outcomes
+from uphold.train.process.figure import draw_best_of
 from uphold.train.process.labels import Labelled, judge_labels, rollout_labels
 from uphold.train.process.model import ProcessConfig, ProcessReward, train_process
-from uphold.train.process.steps import answer_of, is_right
+from uphold.train.process.steps import answer_of, split_steps
+from uphold.train.reliability import calibration_error
 from uphold.train.reward_net import open_base
 from uphold.train.sft import SFTConfig, sft
 
+RESULTS = Path(__file__).parent / "results"
+REGIMES = {"shared": "builtin:refund", "scattered": "builtin:refund-scattered"}
 NS = (1, 2, 4, 8, 16, 32, 64)
+SAMPLING = Sampling(temperature=1.0, max_new_tokens=64)
+N_TAUGHT, N_ASKED, N_EACH, N_STEPS = 3000, 600, 8, 200
 PUBLISHED = (
     "Lightman et al. (arXiv:2305.20050), another system: GPT-4-based PRM 78.2%, ORM 72.4%, majority vote 69.6% on 500 MATH problems, best "
     "of 1,860; active selection 2.6 times as label-efficient as uniform"
 )
 
 
-def draw(local: LocalModel, samples: Sequence[Sample], n: int, seed: int) -> list[list[str]]:
-    """n replies to every question, at temperature 1."""
-    sampling = Sampling(temperature=1.0, max_new_tokens=96)
-    ids = [tuple(local.encode(s.messages)) for s in samples]
-    rows = [
-        Row(at, digest([s.id]), derive(seed, s.id, k), 96) for s, at in zip(samples, ids, strict=True) for k in range(n)
+def teach(chains: Any, folder: Path, seed: int) -> str:
+    """A solver that learnt from this source's chains, slips and all; its folder."""
+    clerk: Any = models.load_weights("builtin:clerk")
+    rng = random.Random(seed)
+    asked = chains.samples("train", N_TAUGHT, derive(seed, "taught"))
+    taught = [Exchange(messages=s.messages, completion=chains.slip(s, rng)) for s in asked]
+    config = SFTConfig(epochs=2, lr=5e-4, batch_tokens=4096, seed=seed)
+    return f"hf:{sft(clerk.model, clerk.tokenizer, taught, folder / 'solver', config).path}"
+
+
+def replies(solver: Any, samples: Sequence[Sample], n: int, seed: int) -> Drawn:
+    return Drawn(samples, draw(solver, samples, n, SAMPLING.model_copy(update={"seed": seed})))
+
+
+def labelled_by(chains: Any, drawn: Drawn) -> list[Labelled]:
+    """Every distinct reply with the checker's labels of its steps and whether its answer is right."""
+    pairs = [(s, r) for s, r in drawn.distinct() if r.strip()]
+    return [
+        Labelled(messages=s.messages, completion=r, labels=of, right=float(answer_of(r) == answer_of(s.expected or "")))
+        for (s, r), of in zip(pairs, judge_labels(chains.check, pairs), strict=True)
     ]
-    texts = [local.text(r.tokens) for r in local.sample(rows, sampling)]
-    return [texts[i * n : (i + 1) * n] for i in range(len(samples))]
 
 
-class Judged:
-    """The test questions with their replies: scored once per distinct reply, whatever the model."""
-
-    def __init__(self, samples: Sequence[Sample], replies: Sequence[Sequence[str]]) -> None:
-        self.samples, self.replies = samples, replies
-        self.right = [[is_right(s, r) for r in of] for s, of in zip(samples, replies, strict=True)]
-        self.distinct = [(s, r) for s, of in zip(samples, replies, strict=True) for r in sorted(set(of))]
-
-    def best(self, reward: ProcessReward, n: int, how: Any = None, steps: Any = None) -> list[bool]:
-        """Whether the reply with the highest score among the first n is right, by question."""
-        known = steps or self.steps(reward)
-        how = how or reward.how
-        found = []
-        for s, of, right in zip(self.samples, self.replies, self.right, strict=True):
-            scores = [None if known[s.id, r] is None else aggregate(known[s.id, r], how) for r in of]
-            at = best_of(scores, n)
-            found.append(at is not None and right[at])
-        return found
-
-    def steps(self, reward: ProcessReward) -> dict[tuple[str, str], tuple[float, ...] | None]:
-        scores = reward.steps([Exchange(messages=s.messages, completion=r) for s, r in self.distinct])
-        return {(s.id, r): v for (s, r), v in zip(self.distinct, scores, strict=True)}
-
-    def vote(self, n: int) -> list[bool]:
-        picks = [majority([answer_of(r) for r in of], n) for of in self.replies]
-        return [at is not None and right[at] for at, right in zip(picks, self.right, strict=True)]
+def by_outcome(labelled: Sequence[Labelled]) -> list[Labelled]:
+    """The answer's label at the end of every step: an outcome model that is read, in training, after every step."""
+    return [x.model_copy(update={"labels": (x.right,) * len(x.labels)}) for x in labelled]
 
 
-def learn(base: Any, labelled: Sequence[Labelled], out: Path, reads: str, seed: int, steps: int) -> ProcessReward:
-    config = ProcessConfig(reads=reads, epochs=1000, max_steps=steps, lr=1e-3, batch_tokens=3072, seed=seed)
-    return ProcessReward.load(train_process(base, labelled, out, config).path)
+def learn(base: str, labelled: Sequence[Labelled], out: Path, seed: int, n_steps: int, **how: Any) -> ProcessReward:
+    config = ProcessConfig(epochs=1000, max_steps=n_steps, lr=1e-3, batch_tokens=3072, seed=seed, **how)
+    return ProcessReward.load(train_process(open_base(base), labelled, out, config).path)
 
 
-def difference(name: str, before: Sequence[bool], after: Sequence[bool]) -> dict[str, Any]:
-    """after - before, paired by question, with its bootstrap interval."""
-    gaps = [float(a) - float(b) for b, a in zip(before, after, strict=True)]
-    low, high, _, _ = bootstrap_clustered(gaps, range(len(gaps)))
-    return {"name": name, "value": sum(gaps) / len(gaps), "interval": [low, high], "n": len(gaps)}
+def facts(drawn: Drawn) -> dict[str, float]:
+    """How the solver errs: accuracy of one reply, different answers to a question, and how often a wrong answer outvotes the right one."""
+    n, n_each = len(drawn.samples), len(drawn.replies[0])
+    right, answers, top_wrong, outvoted = 0, 0, 0, 0
+    for s, of in zip(drawn.samples, drawn.replies, strict=True):
+        votes = Counter(answer_of(r) for r in of)
+        answers += len(votes)
+        hits = votes.pop(answer_of(s.expected or ""), 0)
+        most = max(votes.values(), default=0)
+        right, top_wrong, outvoted = right + hits, top_wrong + most, outvoted + (most > hits)
+    return {
+        "one_reply_right": right / (n * n_each),
+        "answers_per_question": answers / n,
+        "most_frequent_wrong_answer": top_wrong / (n * n_each),
+        "right_answer_outvoted": outvoted / n,
+    }
+
+
+def held_out(chains: Any, prm: ProcessReward, drawn: Drawn) -> dict[str, float]:
+    """The PRM on the distinct test replies: accuracy of its steps, and how far its probabilities are off (10 bins)."""
+    asked = drawn.distinct()
+    found = prm.steps([Exchange(messages=s.messages, completion=r) for s, r in asked])
+    cells = [
+        (p, float(t))
+        for (s, r), of in zip(asked, found, strict=True)
+        if of is not None
+        for p, t in zip(of, chains.check(s, split_steps(r)), strict=True)
+    ]
+    return {
+        "n_steps": len(cells),
+        "step_accuracy": sum((p >= 0.5) == (t == 1) for p, t in cells) / len(cells),
+        "calibration_error": calibration_error(*zip(*cells, strict=True)),
+    }
+
+
+def run(name: str, seed: int, split: str, n_questions: int, folder: Path) -> dict[str, Any]:
+    """One seed of one regime: a solver, its verifiers, and best of n on its questions."""
+    chains = registry.get("chains", REGIMES[name])
+    at = teach(chains, folder, seed)
+    solver = models.load_weights(at)
+    drawn = replies(solver, chains.samples(split, n_questions, derive(seed, "asked")), max(NS), derive(seed, split))
+    learning = replies(solver, chains.samples("train", N_ASKED, derive(seed, "learning")), N_EACH, derive(seed, "pool"))
+    labelled = labelled_by(chains, learning)
+    prm = learn(at, labelled, folder / "prm", seed, N_STEPS)
+    orm = learn(at, labelled, folder / "orm", seed, N_STEPS, reads="reply")
+    asked = drawn.distinct()
+    of_steps = prm.steps([Exchange(messages=s.messages, completion=r) for s, r in asked])
+    known = {(s.id, r): steps for (s, r), steps in zip(asked, of_steps, strict=True)}
+
+    def scores(how: Any) -> list[list[float | None]]:
+        return [
+            [None if (steps := known[s.id, r]) is None else aggregate(steps, how) for r in of]
+            for s, of in zip(drawn.samples, drawn.replies, strict=True)
+        ]
+
+    found = outcomes(drawn, {"PRM": scores("product"), "ORM": drawn.scores(orm)}, NS)
+    hows = {how: outcomes(drawn, {how: scores(how)}, [max(NS)])[max(NS)][how] for how in ("product", "min", "last", "mean")}  # fmt: skip
+    return {
+        "seed": seed,
+        "outcomes": found,
+        "aggregates": {how: sum(hits) / len(hits) for how, hits in hows.items()},
+        "questions": [s.id for s in drawn.samples],
+        "labelled_replies": len(labelled),
+        "right_answer_by_a_wrong_step": sum(x.right == 1 and 0 in x.labels for x in labelled),
+        "solver": facts(drawn),
+        "prm": held_out(chains, prm, drawn),
+        "rollouts": agreement(solver, chains, learning, seed),
+    }
+
+
+def agreement(solver: Any, chains: Any, learning: Drawn, seed: int) -> dict[str, float]:
+    """How far labels by four roll-outs agree with the checker's, on the steps of 100 replies."""
+    pairs = [(s, r) for s, r in learning.distinct() if r.strip()]
+    some = random.Random(seed).sample(pairs, min(100, len(pairs)))
+    drawn, truth = rollout_labels(solver, some, n=4, seed=seed), judge_labels(chains.check, some)
+    cells = [(r > 0, t == 1) for of, true in zip(drawn, truth, strict=True) for r, t in zip(of, true, strict=True)]
+    return {"n_steps": len(cells), "agree": sum(a == b for a, b in cells) / len(cells)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--split", default="test", choices=("validation", "test"))
-    parser.add_argument("--questions", type=int, default=60)
-    parser.add_argument("--train", type=int, default=500)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", default=str(Path(__file__).parent / "results" / "process.json"))
+    parser.add_argument("--questions", type=int, default=200, help="a seed")
+    parser.add_argument("--seeds", type=int, default=3, help="where errors are shared; one where they scatter")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     a = parser.parse_args()
     quiet()
     torch.set_num_threads(1)
-    began, marks = time.monotonic(), {}
-
-    def mark(name: str) -> None:
-        marks[name] = round(time.monotonic() - began, 1)
-        print(name, marks[name], flush=True)
-
-    chains = registry.get("chains", "builtin:refund")
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        clerk: Any = models.load_weights("builtin:clerk")
-        rng = random.Random(a.seed)
-        taught = [
-            Exchange(messages=s.messages, completion=chains.slip(s, rng))
-            for s in chains.samples("train", 600, a.seed + 1)
-        ]
-        made = sft(clerk.model, clerk.tokenizer, taught, folder / "solver", SFTConfig(epochs=2, lr=5e-4, seed=a.seed))
-        solver: Any = models.load_weights(f"hf:{made.path}")
-        mark("solver")
-        asked = chains.samples(a.split, a.questions, a.seed)
-        judged = Judged(asked, draw(solver, asked, max(NS), a.seed))
-        mark("replies")
-        learning = chains.samples("train", a.train, a.seed + 2)
-        drawn = draw(solver, learning, 4, a.seed + 3)
-        pool = [(s, r) for s, of in zip(learning, drawn, strict=True) for r in sorted(set(of)) if r.strip()]
-        some = random.Random(a.seed).sample(pool, min(120, len(pool)))
-        labels = rollout_labels(solver, some, n=4, seed=a.seed)
-        checked = judge_labels(chains.check, some)
-        truth = judge_labels(chains.check, pool)
-        cells = [
-            (r > 0, t == 1) for of, true in zip(labels, checked, strict=True) for r, t in zip(of, true, strict=True)
-        ]
-        labelled = [
-            Labelled(messages=s.messages, completion=r, labels=of, right=is_right(s, r))
-            for (s, r), of in zip(pool, truth, strict=True)
-        ]
-        mark("labels")
-        base = open_base("builtin:clerk")
-        prm = learn(base, labelled, folder / "prm", "steps", a.seed, a.steps)
-        orm = learn(base, labelled, folder / "orm", "reply", a.seed, a.steps)
-        mark("models")
-        known = {"prm": judged.steps(prm), "orm": judged.steps(orm)}
-        by_n = {}
-        for n in NS:
-            hits = {
-                "prm": judged.best(prm, n, steps=known["prm"]),
-                "orm": judged.best(orm, n, steps=known["orm"]),
-                "majority": judged.vote(n),
-            }
-            by_n[n] = {
-                **{
-                    k: measure.proportion(f"right_{k}", v, seeds=[a.seed], by={"n": str(n)}).model_dump(mode="json")
-                    for k, v in hits.items()
-                },
-                "prm_minus_orm": difference("prm - orm", hits["orm"], hits["prm"]),
-                "orm_minus_majority": difference("orm - majority", hits["majority"], hits["orm"]),
-                "prm_minus_majority": difference("prm - majority", hits["majority"], hits["prm"]),
-                "any_right": sum(any(r[:n]) for r in judged.right) / len(judged.right),
-            }
-            print(n, {k: round(sum(v) / len(v), 3) for k, v in hits.items()}, flush=True)
-        hows = {
-            how: sum(judged.best(prm, 64, how, known["prm"])) / len(asked) for how in ("product", "min", "last", "mean")
+    began = time.monotonic()
+    result: dict[str, Any] = {"machine": machine(), "command": "python benchmarks/process.py", "split": a.split}
+    panels = {}
+    for name, seeds in (("shared", range(a.seeds)), ("scattered", range(1))):
+        runs = []
+        for seed in seeds:
+            with tempfile.TemporaryDirectory() as scratch:
+                runs.append(run(name, seed, a.split, a.questions, Path(scratch)))
+            print(name, seed, round(time.monotonic() - began), runs[-1]["solver"], runs[-1]["prm"], flush=True)
+            tell(runs[-1]["outcomes"])
+        groups = [q for of in runs for q in of["questions"]]
+        found = compared(joined([of["outcomes"] for of in runs]), groups, seeds=list(seeds))
+        panels[f"errors {name}"] = found
+        result[name] = {
+            "by_n": {str(n): {k: m.model_dump(mode="json") for k, m in of.items()} for n, of in found.items()},
+            "by_seed": [{**of, "outcomes": shares(of["outcomes"]), "questions": len(of["questions"])} for of in runs],
         }
-        mark("best of n")
-        single = [r for of in judged.right for r in of]
-        result: dict[str, Any] = {
-            "machine": machine(),
-            "command": "python benchmarks/process.py",
-            "split": a.split,
-            "solver_accuracy": sum(single) / len(single),
-            "n_questions": len(asked),
-            "n_labelled_replies": len(labelled),
-            "rollout_labels_agree_with_truth": sum(x == y for x, y in cells) / len(cells),
-            "by_n": by_n,
-            "aggregates_at_64": hows,
-            "published": PUBLISHED,
-        }
-        write_json(Path(a.out), result | {"wall_s": marks})  # what stands stays, should the rest be stopped
-        result["selection"] = select(base, labelled, judged, folder, a)
-        mark("selection")
-    write_json(Path(a.out), result | {"wall_s": marks})
-    print({k: v for k, v in result.items() if k != "by_n"})
+    write_json(a.out / "process.json", result | {"published": PUBLISHED, "wall_s": round(time.monotonic() - began, 1)})
+    draw_best_of(a.out, panels, "process")
+    for name, found in panels.items():
+        for key, m in found[max(NS)].items():
+            print(name, key, m.value, m.interval)
 
 
-def select(base: Any, labelled: Any, judged: Judged, folder: Path, a: Any) -> dict[str, Any]:
-    """Accuracy of best of 64 by labelled replies, chosen by a selector that saw the first 100 or uniformly; same steps of training."""
-    seen, rest = labelled[:100], labelled[100:]
-    selector = learn(base, seen, folder / "selector", "steps", a.seed, a.steps // 6)
-    scores = selector.score([x.exchange for x in rest])
-    right = [bool(x.right) for x in rest]
-    curves: dict[str, list[tuple[int, float]]] = {"active": [], "uniform": []}
-    for n in (150, 600):
-        uniform = random.Random(a.seed + n).sample(range(len(rest)), n)
-        for name, chosen in (("active", convincing(scores, right, n, seed=a.seed)), ("uniform", uniform)):
-            model = learn(base, [rest[i] for i in chosen], folder / f"{name}{n}", "steps", a.seed, a.steps // 6)
-            hits = judged.best(model, 64)
-            curves[name].append((n, sum(hits) / len(hits)))
-    return {**curves, "label_efficiency": label_efficiency(curves["active"], curves["uniform"]), "selector_labels": 100}
+def shares(found: Outcomes) -> dict[int, dict[str, float]]:
+    return {n: {k: sum(hits) / len(hits) for k, hits in of.items()} for n, of in found.items()}
+
+
+def tell(found: Outcomes) -> None:
+    for n, of in shares(found).items():
+        print(n, {k: round(v, 3) for k, v in of.items()}, flush=True)
 
 
 if __name__ == "__main__":

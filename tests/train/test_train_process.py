@@ -24,7 +24,8 @@ from uphold.train.process.model import ProcessConfig, ProcessReward, train_proce
 from uphold.train.process.steps import answer_of, is_right, prefixes, split_steps, step_ends
 from uphold.train.reward_net import Base
 from uphold.train.rewards import Reward, make_reward
-from uphold.world.chains import SLIPS, wrong_chain
+from uphold.world.chains import HABITS, SLIPS, slipped
+from uphold.world.knowledge import products
 
 
 def sample(expected="a. 7."):
@@ -251,11 +252,25 @@ def test_refund_chains_know_which_step_is_wrong():
     for s in chains.samples("train", 30, 0):
         assert chains.check(s, split_steps(s.expected)) == [True] * 4
         for slip in SLIPS:
-            wrong = wrong_chain(s, slip, random.Random(0))
-            found = chains.check(s, split_steps(wrong))
+            found = chains.check(s, split_steps(slipped(s, slip, random.Random(0))))
             assert found[0]
-            assert found.index(False) in (1, 2)
-            assert not found[2]
+            if slip in ("no fee", "digit"):  # the other two come out right where one piece or all pieces were returned
+                assert found == [True, slip == "no fee", False, False]
+            assert found[3] == all(found)  # an error is carried through to the end
+
+
+def test_a_false_rule_is_shared_within_a_department_or_slips_are_scattered():
+    shared, scattered = (registry.get("chains", f"builtin:{name}") for name in ("refund", "refund-scattered"))
+    asked = shared.samples("train", 400, 0)
+    wrong = {}
+    for name, chains in (("shared", shared), ("scattered", scattered)):
+        rng = random.Random(1)
+        wrong[name] = [chains.slip(s, rng) != s.expected for s in asked]
+    departments = [next(p.department for p in products() if p.name == s.meta["product"]) for s in asked]
+    habitual = [w for w, d in zip(wrong["shared"], departments, strict=True) if d in HABITS]
+    assert not any(w for w, d in zip(wrong["shared"], departments, strict=True) if d not in HABITS)
+    assert 0.4 < sum(habitual) / len(habitual) < 0.75  # three in four, less those that come out right
+    assert abs(sum(wrong["shared"]) - sum(wrong["scattered"])) < 0.1 * len(asked)
 
 
 def test_chains_of_two_splits_share_no_question():

@@ -1,9 +1,11 @@
-"""Refund questions as chains of steps: who is right in which step, and a solver that errs as people do (`chains`: builtin:refund).
+"""Refund questions as chains of steps: who is right in which step, and two fallible solvers (`builtin:refund`, `builtin:refund-scattered`).
 
 The right chain checks the window, multiplies, takes the fee, and tells the refund (`tasks.refund`). `check` judges each step from the
-question alone, so a step built on a wrong one is wrong too. `slip` writes the chain with one of four misconceptions: the bought count in
-place of the returned one, no fee, the fee taken per piece, a digit wrong in the product. How often depends on the product: with some
-products most replies share one error, which a majority vote cannot mend and a judge of steps can. Left out: chains of other tasks.
+question alone, so a step built on a wrong one is wrong too. `slip` writes a chain as one of two solvers does. Both slip in 45% of
+chains; what differs is whether their errors agree. `refund`: in three of five departments three chains in four follow the same false
+rule, as by a wrong handbook, so replies to one question share the error and a majority vote cannot mend it. `refund-scattered`: any chain
+slips in any of four ways, so the right answer stays the most frequent. A false rule can come out right (the bought count, where all was
+returned). Left out: chains of other tasks.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from uphold.core.records import Sample
 from uphold.core.registry import register
@@ -22,10 +25,16 @@ from uphold.world.knowledge import Product, products
 SHARES = {"train": 0.5, "validation": 0.15, "test": 0.35}
 _BOUGHT = re.compile(r"(?:^|bought |of )(\d+) ")
 SLIPS = ("count", "no fee", "fee each", "digit")
+HABITS = {"kitchen": "fee each", "tools": "count", "clothes": "no fee"}  # department -> the false rule of its handbook
+HABIT = 0.75  # share of chains that follow the false rule where there is one
+SCATTERED = HABIT * 3 / 5  # so that both solvers slip equally often
 
 
+@dataclass(frozen=True, slots=True)
 class RefundChains:
-    """See `train.process.steps.Chains`."""
+    """See `train.process.steps.Chains`. is_shared: the solver's errors follow its department's false rule, else they scatter."""
+
+    is_shared: bool
 
     def samples(self, split: str, n: int, seed: int) -> list[Sample]:
         """`n` distinct refund questions within the window; a question belongs to the split that the hash of its words says."""
@@ -43,25 +52,18 @@ class RefundChains:
         return [i < len(right) and _plain(step) == right[i] for i, step in enumerate(steps)]
 
     def slip(self, sample: Sample, rng: random.Random) -> str:
-        """The right chain, or one with the misconception that this product invites (or, less often, another)."""
-        product = _product(sample)
-        habit = derive(0, "habit", product.name)
-        if rng.random() >= (0.85 if habit % 2 else 0.45):
-            return str(sample.expected)
-        usual = SLIPS[habit // 2 % 3]
-        return wrong_chain(sample, usual if rng.random() < 0.8 else rng.choice(SLIPS), rng)
+        """The chain as this solver writes it: right, or with one error carried through to the end."""
+        habit = HABITS.get(_product(sample).department) if self.is_shared else rng.choice(SLIPS)
+        wrong = habit is not None and rng.random() < (HABIT if self.is_shared else SCATTERED)
+        return slipped(sample, str(habit), rng) if wrong else str(sample.expected)
 
 
-def wrong_chain(sample: Sample, slip: str, rng: random.Random) -> str:
-    """The chain with one misconception, carried through to the end."""
+def slipped(sample: Sample, slip: str, rng: random.Random) -> str:
+    """The chain with one slip of SLIPS, carried through to the end: the bought count in place of the returned one, no fee, the fee taken
+    for every piece, or a digit wrong in the product (always visible; the others may come out right)."""
     p, price, count, days = _product(sample), *(int(sample.meta[k]) for k in ("price", "count", "days"))
-    bought = int(_BOUGHT.findall(sample.prompt)[0])
-    if (slip == "count" and bought == count) or (slip == "fee each" and count == 1):
-        slip = "digit"  # there the misconception would come out right
-    factor = bought if slip == "count" else count
-    total = price * factor
-    if slip == "digit":
-        total += rng.choice((-10, -2, -1, 1, 2, 10))
+    factor = int(_BOUGHT.findall(sample.prompt)[0]) if slip == "count" else count
+    total = price * factor + (rng.choice((-10, -2, -1, 1, 2, 10)) if slip == "digit" else 0)
     fee = {"no fee": 0, "fee each": p.fee * count}.get(slip, p.fee)
     refund = max(total - fee, 0)
     return (
@@ -82,4 +84,5 @@ def _plain(step: str) -> str:
     return " ".join(step.lower().split())
 
 
-register("chains", "builtin:refund")(RefundChains())
+register("chains", "builtin:refund")(RefundChains(is_shared=True))
+register("chains", "builtin:refund-scattered")(RefundChains(is_shared=False))

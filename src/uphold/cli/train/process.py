@@ -1,4 +1,4 @@
-"""`uphold train prm`: a process (or outcome) reward model from replies with labelled steps, or from questions with ground truth."""
+"""`uphold train prm|best-of`: a process (or outcome) reward model from labelled steps, and what best of n by any reward is worth."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uphold.cli.common import Json, emit
+from uphold.cli.common import Json, emit, table
 from uphold.cli.train.options import Config, Epochs, Out, Rank, Rate, Seed, Steps, lora_of, open_weights, settings_of
 
 if TYPE_CHECKING:
+    from uphold.core.records import Measurement
     from uphold.train.process.labels import Labelled
 
 
@@ -97,4 +98,58 @@ def labelled_of(data: str, labels: str, solver: str | None, rollouts: int, n: in
     ]
 
 
-COMMANDS = {"prm": prm}
+def best_of(
+    model: Annotated[str, typer.Argument(help="The solver: builtin:clerk or hf:PATH.")],
+    rewards: Annotated[
+        list[str], typer.Option("--reward", help="NAME[:REST], such as process:runs/prm; may be repeated.")
+    ],
+    data: Annotated[str, typer.Option(help="Registered chains: the questions, with known answers.")] = "builtin:refund",
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
+    questions: Annotated[int, typer.Option(min=2, help="Questions to ask.")] = 50,
+    n: Annotated[
+        int, typer.Option("--n", min=1, help="Replies to each question; told for 1, 2, 4, ... up to it.")
+    ] = 32,
+    temperature: Annotated[float, typer.Option(min=0.01, help="Of the sampling.")] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a reply.")] = 96,
+    seed: Annotated[int, typer.Option(help="Of questions and draws.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Draw several replies to each question: how often is the one right that a reward ranks first, or the majority?
+
+    \b
+    uphold train best-of hf:runs/solver/model --reward process:runs/prm --reward process:runs/orm --n 32
+    """
+    from uphold.core import registry
+    from uphold.models.base import Sampling
+    from uphold.train.goodhart.curve import draw
+    from uphold.train.process.bestof import Drawn, compared, outcomes
+    from uphold.train.rewards import make_reward
+
+    asked = registry.get("chains", data, "--data").samples(split, questions, seed)
+    made = {name: make_reward(name, asked) for name in dict.fromkeys(rewards)}
+    sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+    drawn = Drawn(asked, draw(open_weights(model), asked, n, sampling))
+    ns = sorted({*(2**k for k in range(n.bit_length())), n})
+    found = compared(
+        outcomes(drawn, {name: drawn.scores(reward) for name, reward in made.items()}, ns),
+        seeds=[seed],
+        subject={"model": model},
+    )
+    result = {str(k): {name: m.model_dump(mode="json") for name, m in of.items()} for k, of in found.items()}
+    emit({"model": model, "data": data, "split": split, "questions": questions, "by_n": result}, as_json, _told(found))
+
+
+def _told(found: dict[int, dict[str, Measurement]]) -> str:
+    """Shares right by n, and the differences at the largest n, with their intervals."""
+    last = found[max(found)]
+    shares = [name for name, m in last.items() if m.unit != "difference"]
+    rows = [("n", *shares), *((str(n), *(f"{of[name].value:.3f}" for name in shares)) for n, of in found.items())]
+    lines = [
+        f"{name} at n = {max(found)}: {m.value:+.3f} (95% {m.interval[0]:+.3f} to {m.interval[1]:+.3f})"
+        for name, m in last.items()
+        if m.unit == "difference" and m.interval is not None
+    ]
+    return "\n".join([f"share right of {last[shares[0]].n_asked} questions", table(rows), *lines])
+
+
+COMMANDS = {"prm": prm, "best-of": best_of}
