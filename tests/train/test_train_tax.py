@@ -154,6 +154,31 @@ def test_nothing_to_ask_one_model_unknown_metrics_and_a_tax_of_zero_are_refused(
         limits_of(0.0)
 
 
+def test_scaling_a_lora_adapter_is_the_blend_of_the_merged_model(tmp_path):
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from uphold.train.blend import blended
+
+    settings = LoraConfig(r=2, lora_alpha=4, target_modules="all-linear", task_type="CAUSAL_LM")
+
+    def merged(scale):
+        """The tiny model with a random adapter at `scale` of its strength, merged in."""
+        torch.manual_seed(3)
+        wrapped = get_peft_model(tiny_model(), settings)
+        for name, parameter in wrapped.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter)
+        for module in wrapped.modules():
+            if hasattr(module, "scaling"):
+                module.scaling = {key: value * scale for key, value in module.scaling.items()}
+        return wrapped.merge_and_unload().state_dict()
+
+    between = blended(tiny_model().state_dict(), merged(1.0), 0.3)
+    for name, value in merged(0.3).items():
+        torch.testing.assert_close(between[name], value, atol=1e-5, rtol=1e-5)
+
+
 def test_questions_of_a_file_are_tasks_or_choices(tmp_path):
     rows = [
         {"prompt": "2+2?", "answer": "4", "match": "contains", "task": "sums"},
