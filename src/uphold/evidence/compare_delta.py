@@ -89,10 +89,13 @@ def _paired(
     )
     sign, bad = (1.0, 0.0) if after.higher_is_better else (-1.0, 1.0)
     rows = list(zip(was, is_now, groups, strict=True))
-    p, _ = _test([(b, a, g) for b, a, g in rows if b is not None and a is not None], sign)
-    p_lost, gain_lost = _test([(b, bad if a is None else a, g) for b, a, g in rows if b is not None], sign)
-    strict = [(1 - bad if b is None else b, bad if a is None else a, g) for b, a, g in rows]
-    p_strict, gain_strict = _test(strict, sign)
+    is_whole = delta.n_scored == delta.n_asked
+    p, gain = _test([(b, a, g) for b, a, g in rows if b is not None and a is not None], sign)
+    p_lost, gain_lost, p_strict, gain_strict = p, gain, p, gain
+    if not is_whole:
+        p_lost, gain_lost = _test([(b, bad if a is None else a, g) for b, a, g in rows if b is not None], sign)
+        strict = [(1 - bad if b is None else b, bad if a is None else a, g) for b, a, g in rows]
+        p_strict, gain_strict = _test(strict, sign)
     low, high = delta.worst_interval or (-1.0, 1.0)
     return Contrast(
         delta=delta,
@@ -104,7 +107,7 @@ def _paired(
         p_strict=p_strict,
         gain_strict=gain_strict,
         gain_low=low if sign > 0 else -high,
-        is_whole=delta.n_scored == delta.n_asked,
+        is_whole=is_whole,
     )
 
 
