@@ -190,16 +190,18 @@ def test_systems_headlines_clauses_and_sections_are_there(page: Page) -> None:
     headings = [attrs.get("id") for attrs in page.all("section")]
     expected = [
         "summary",
+        "systems",
         "tested",
+        "alignment",
+        "safeguards",
         "attacks",
         "benign",
-        "training",
-        "guard",
         None,
         "failures",
         "unscored",
+        "limits",
         "method",
-        "provenance",
+        "reproduction",
         "appendix",
     ]
     assert headings == expected
@@ -358,7 +360,7 @@ def test_each_figure_has_its_data_as_csv_and_an_svg_of_its_own(made: Path) -> No
 
 def test_the_markdown_card_has_the_same_numbers_and_no_live_markup(made: Path) -> None:
     text = (made / "card.md").read_text()
-    assert text.startswith("# Storefront assistant: a made-up run\n")
+    assert text.split("---\n", 2)[2].startswith("# Storefront assistant: a made-up run\n")
     assert "**Fail** by gate policy storefront" in text
     entry = Ledger(made).current()["over_refusal.guarded", (), ""]
     assert f"[0.9%](#e-{entry.hash[:16]}) (n 1,200; 95% Wilson 0.5% to 1.6%; worst case 1.6%)" in text

@@ -269,7 +269,7 @@ def curves(name: str, title: str, about: str, lines: Sequence[Curve]) -> Figure:
             [curve.panel, curve.name, curve.x_label, repr(x), curve.y_label, repr(y)] for x, y in curve.points
         ]
     height, gap, left = 150.0, 96.0, CURVE_LEFT
-    width = (WIDTH - 2 * left - 36) / 2 if len(by_panel) > 1 else WIDTH - left
+    width = (WIDTH - 2 * left - 36 - RIGHT) / 2 if len(by_panel) > 1 else WIDTH - left - RIGHT
     for i, (panel, members) in enumerate(by_panel.items()):
         start = left + (i % 2) * (width + left + 36)
         _curve_panel(figure, panel, members, start, width, 46 + (i // 2) * (height + gap), height)

@@ -99,7 +99,8 @@ class CardInputs(Record):
     systems: in table order, baseline first. headlines: metric stems of the headline table. family_metric: the stem shown by attack
     family; its measurements carry by={'family': ..., 'split': ...}, and {'split': ...} for the whole of a split.
     clause_metrics: full metric names, measured with by={'clause': id}, that show how each clause was tested.
-    provenance: label -> text (hashes, versions, commands). failures are cut after `excerpt_chars` characters.
+    provenance: label -> text (hashes, versions). commands: how to make the numbers again. limits: sentences about what the numbers do not
+    say, beside those found in the ledger; without digits. failures are cut after `excerpt_chars` characters.
     """
 
     title: str = "System card"
@@ -111,6 +112,7 @@ class CardInputs(Record):
         default_factory=lambda: {
             "trained": "Families used in training",
             "held_out": "Held-out families: nothing was trained on them",
+            "adaptive": "Adaptive attackers: they saw the replies and tried again",
         }
     )
     clauses: tuple[ClauseRow, ...] = ()
@@ -121,6 +123,8 @@ class CardInputs(Record):
     failures: tuple[Excerpt, ...] = ()
     excerpt_chars: int = Field(600, ge=20)
     notes: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
     provenance: dict[str, str] = Field(default_factory=dict)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from uphold.core.records import Measurement
 from uphold.evidence.entry import Entry, Key
 from uphold.evidence.format import field_text, stamp
 
 ANCHOR_CHARS = 16
+SHORT_CHARS = 12
+"""of a hash, where the whole of it is a link away"""
 
 
 def anchor(hash_: str) -> str:
@@ -21,17 +23,17 @@ def shown(entry: Entry, field: str) -> str:
     """What the card prints for one field of a ledger entry: the card is written with this and checked with it.
 
     field: 'seq', 'time', 'hash', 'kind'; a field of `format.FIELDS` for a measurement; 'body.a.0' for a text inside any other
-    entry's body. Raises KeyError (or IndexError) when there is no such field.
+    entry's body, 'short.a.0' for its first 12 characters. Raises KeyError (or IndexError) when there is no such field.
     """
     if field in ("seq", "hash", "kind"):
         return f"{entry.seq:,}" if field == "seq" else str(getattr(entry, field))
     if field == "time":
         return stamp(entry.time)
-    if field.startswith("body."):
-        value = entry.body
+    if field.startswith(("body.", "short.")):
+        value: Any = entry.body
         for part in field.split(".")[1:]:
             value = value[int(part)] if isinstance(value, list) else value[part]
-        return str(value)
+        return str(value)[:SHORT_CHARS] if field.startswith("short.") else str(value)
     return field_text(entry.measurement, field)
 
 
@@ -113,6 +115,14 @@ class Numbers:
         """Numbers of a metric whose slice names exactly these things, in ledger order."""
         wanted = set(names)
         return [n for n in self._by_metric.get(metric, ()) if set(n.m.by) == wanted]
+
+    def of(self, metric: str) -> list[Number]:
+        """All numbers of a metric, in ledger order."""
+        return list(self._by_metric.get(metric, ()))
+
+    def sliced(self, metric: str) -> list[Number]:
+        """Numbers of a metric whose slice names exactly one thing, in ledger order."""
+        return [n for n in self._by_metric.get(metric, ()) if len(n.m.by) == 1]
 
     def metrics(self) -> list[str]:
         return list(self._by_metric)

@@ -10,14 +10,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from uphold.evidence import figures
+from uphold.evidence import figures, made
 from uphold.evidence.entry import Entry, Key, name_of
 from uphold.evidence.excerpts import Failure, failures
 from uphold.evidence.figures import Figure, Group
-from uphold.evidence.gate import Decision, decide
+from uphold.evidence.gate import Decision, Finding, decide
 from uphold.evidence.inputs import CardInputs, ClauseRow, Metric, Section
 from uphold.evidence.ledger import View
+from uphold.evidence.limits import GROUPS, Limit, limits
+from uphold.evidence.limits import Group as MetricGroup
+from uphold.evidence.model_index import front_matter
 from uphold.evidence.numbers import Number, Numbers
+from uphold.evidence.prereg import PreregStatus, status_of
+from uphold.evidence.since import Since, compared
 
 Cells = tuple[Number | None, ...]
 
@@ -74,15 +79,6 @@ class Changes:
     changes: tuple[Change, ...]
 
 
-@dataclass(frozen=True)
-class Fact:
-    """A line of provenance: a label and values; each value is text, or the field of a ledger entry."""
-
-    label: str
-    values: tuple[str, ...] = ()
-    numbers: tuple[Number, ...] = ()
-
-
 @dataclass
 class Page:
     """Everything the templates print."""
@@ -90,21 +86,31 @@ class Page:
     inputs: CardInputs
     card: Entry
     verdicts: list[VerdictPanel]
+    plan: PreregStatus
+    systems: list[made.SystemLine]
     headline: Table
     paired: list[Number]
     clauses: list[ClauseLine]
     by_split: Table | None
     by_family: Table | None
+    honest: list[Table]
+    safeguards: list[tuple[str, list[Finding]]]
+    groups: list[tuple[MetricGroup, list[Row]]]
     guard: tuple[Section, list[Row]] | None
     more: list[tuple[Section, list[Row]]]
     failures: list[Failure]
     unscored: list[Number]
-    provenance: list[Fact]
+    limits: list[Limit]
+    how: list[made.How]
+    provenance: list[made.Fact]
+    environments: list[Entry]
     changes: Changes | None
+    since: Since | None
     figures: dict[str, Figure]
     numbers: list[Number]
     superseded: list[Number]
     others: list[Entry]
+    front_matter: str
 
     @property
     def untested(self) -> list[ClauseLine]:
@@ -121,25 +127,37 @@ def build(inputs: CardInputs, entries: Sequence[Entry], card: Entry, run: Path) 
     cited = [change.before for change in changes.changes if change.before] if changes else []
     keys = tuple(system.key for system in inputs.systems)
     families = _families(inputs, numbers, keys)
+    clauses = _clauses(inputs, numbers)
+    verdicts = _verdicts(view, current)
     return Page(
         inputs=inputs,
         card=card,
-        verdicts=_verdicts(view, current),
+        verdicts=verdicts,
+        plan=status_of(entries),
+        systems=made.systems(inputs, numbers),
         headline=_by_system("Headline results", inputs, numbers, inputs.headlines),
         paired=[n for n in numbers.all if n.m.unit == "difference" and not n.m.by],
-        clauses=_clauses(inputs, numbers),
+        clauses=clauses,
         by_split=_splits(inputs, numbers, keys),
         by_family=_family_table(inputs, families),
+        honest=_honest(inputs, numbers),
+        safeguards=_safeguards(verdicts),
+        groups=_groups(numbers),
         guard=(inputs.guard, _rows(inputs.guard.metrics, numbers)) if inputs.guard else None,
         more=[(section, _rows(section.metrics, numbers)) for section in inputs.more],
         failures=failures(inputs, run, entries),
         unscored=[n for n in numbers.all if n.m.n_scored < n.m.n_asked],
-        provenance=_provenance(inputs, numbers),
+        limits=limits(inputs, view, current, numbers, [line.clause.id for line in clauses if not line.is_tested]),
+        how=made.how(numbers),
+        provenance=made.provenance(inputs, numbers),
+        environments=made.environments(view, numbers),
         changes=changes,
+        since=compared(view, numbers.all),
         figures=_figures(inputs, numbers, families, keys),
         numbers=numbers.all,
         superseded=cited,
         others=[entry for entry in entries if entry.kind != "measurement"],
+        front_matter=front_matter(inputs, numbers),
     )
 
 
@@ -159,6 +177,48 @@ def _verdicts(view: View, current: dict[Key, Entry]) -> list[VerdictPanel]:
             is_stale = (now.verdict, now.evidence) != (decision.verdict, decision.evidence)
             found.append(VerdictPanel(entry, decision, is_stale))
     return sorted(found, key=lambda panel: -panel.entry.seq)
+
+
+def _honest(inputs: CardInputs, numbers: Numbers) -> list[Table]:
+    """What headline metrics other than attacks come to by category, task and the like: a table a metric and kind of slice."""
+    found = []
+    for stem in (m for m in inputs.headlines if m.metric != inputs.family_metric):
+        rows: dict[str, dict[str, list[Number | None]]] = {}
+        for j, system in enumerate(inputs.systems):
+            for n in numbers.sliced(f"{stem.metric}.{system.key}"):
+                name, value = next(iter(n.m.by.items()))
+                if name != "clause":
+                    rows.setdefault(name, {}).setdefault(value, [None] * len(inputs.systems))[j] = n
+        for name, members in rows.items():
+            lines = tuple(Row(_family_name(value), tuple(cells)) for value, cells in sorted(members.items()))
+            found.append(Table(f"{stem.label} by {name.replace('_', ' ')}", _columns(inputs), lines))
+    return found
+
+
+def _safeguards(verdicts: Sequence[VerdictPanel]) -> list[tuple[str, list[Finding]]]:
+    """What the latest policy demands of each safeguard it names, and what was found."""
+    found: dict[str, list[Finding]] = {}
+    for finding in verdicts[0].decision.findings if verdicts else ():
+        if finding.safeguard:
+            found.setdefault(finding.safeguard, []).append(finding)
+    return list(found.items())
+
+
+def _groups(numbers: Numbers) -> list[tuple[MetricGroup, list[Row]]]:
+    """The known groups that something was measured of: metrics as a whole, or by slice where there is no whole."""
+    found = []
+    for group in GROUPS:
+        rows = []
+        for metric in numbers.metrics():
+            if metric.partition(".")[0] in group.prefixes:
+                whole = numbers.find(metric)
+                rows += [
+                    Row(f"{n.m.metric} ({n.slice})" if n.m.by else metric, (n,))
+                    for n in ([whole] if whole else numbers.of(metric))
+                ]
+        if rows:
+            found.append((group, rows))
+    return found
 
 
 def _by_system(caption: str, inputs: CardInputs, numbers: Numbers, metrics: Sequence[Metric]) -> Table:
@@ -230,21 +290,6 @@ def _clauses(inputs: CardInputs, numbers: Numbers) -> list[ClauseLine]:
 
 def _rows(metrics: Sequence[Metric], numbers: Numbers) -> list[Row]:
     return [Row(m.label, (numbers.find(m.metric),), m.about) for m in metrics]
-
-
-def _provenance(inputs: CardInputs, numbers: Numbers) -> list[Fact]:
-    facts = [Fact(label, (text,)) for label, text in inputs.provenance.items()]
-    subjects = sorted({(k, v) for n in numbers.all for k, v in n.m.subject.items() if k != "role"})
-    kinds = dict.fromkeys(k for k, _ in subjects)
-    facts += [Fact(f"Subject: {kind}", tuple(v for k, v in subjects if k == kind)) for kind in kinds]
-    facts.append(Fact("Data", tuple(sorted({n.m.data for n in numbers.all if n.m.data}))))
-    facts.append(Fact("Code", tuple(sorted({n.m.code for n in numbers.all if n.m.code}))))
-    by_seeds: dict[tuple[int, ...], Number] = {}
-    for n in numbers.all:
-        if n.m.seeds:
-            by_seeds.setdefault(n.m.seeds, n)
-    facts.append(Fact("Seeds", numbers=tuple(by_seeds[seeds] for seeds in sorted(by_seeds))))
-    return [fact for fact in facts if fact.values or fact.numbers]
 
 
 def _changes(entries: Sequence[Entry], card: Entry, current: dict[Key, Entry]) -> Changes | None:

@@ -169,7 +169,7 @@ def _inputs(
     headlines: tuple[Metric, ...],
     failed: Sequence[Excerpt],
 ) -> CardInputs:
-    from uphold.stages.report import clause_rows, provenance
+    from uphold.stages.report import clause_rows, commands, model_limits, provenance
 
     threshold = Threshold.model_validate(trained.summary["threshold"])
     clauses: tuple[ClauseRow, ...] = clause_rows(ctx)
@@ -190,5 +190,7 @@ def _inputs(
             "Prompts were split by content hash: no prompt, up to case and spacing, is both trained and tested on.",
             "The files' own labels are taken as truth; some rows of public sets are mild or mislabelled.",
         ),
+        limits=model_limits(ctx),
+        commands=commands(ctx, " --harmful FILE --benign FILE"),
         provenance=provenance(ctx, {"guard": trained.summary["guard"]}),
     )

@@ -80,6 +80,8 @@ def card_inputs(
         guard=guard,
         failures=tuple(excerpt for pair in zip(measured, kept, strict=True) for excerpt in failures(*pair)),
         notes=NOTES,
+        limits=model_limits(ctx),
+        commands=commands(ctx),
         provenance=provenance,
     )
 
@@ -104,6 +106,26 @@ def provenance(ctx: Context, hashes: dict[str, str]) -> dict[str, str]:
         "threads": str(ctx.project.threads),
         "code": code_version(),
     }
+
+
+def commands(ctx: Context, more: str = "") -> tuple[str, ...]:
+    """How to make the numbers again, and check these. `uphold.yaml` and `constitution.yaml` lie in the run folder, as they were used."""
+    return (
+        f"uphold run PROJECT --out RUN{more}    # PROJECT: a folder with this run's uphold.yaml and constitution.yaml",
+        "uphold verify RUN",
+        f"uphold gate RUN --policy {Path(ctx.project.policy).name}",
+        "uphold card RUN",
+    )
+
+
+def model_limits(ctx: Context) -> tuple[str, ...]:
+    """What is known to whoever runs the loop, and to no ledger."""
+    found = ["What the model as given had been trained on is not known to this run."] if ctx.project.model else []
+    if (ctx.project.model or "").startswith("builtin:") or ctx.project.source.startswith("builtin:"):
+        found.append(
+            "The subject is a built-in model in a built-in world: this says something of methods, and nothing of any other model."
+        )
+    return tuple(found)
 
 
 NOTES = (
