@@ -322,3 +322,27 @@ def test_the_table_says_what_was_learnt_and_kept(
     assert text.endswith("written runs/x/result.json    figure runs/x/rounds.png")
     assert harden("fake:refuse", tmp_path / "run", small_config, "--train", "model") == 2
     assert "Harden it by a guard: --train guard." in capsys.readouterr().err
+
+
+def test_misuse_is_said_before_anything_is_asked(
+    tmp_path: Path, small_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = ("--attacks", "direct,rot13", "--held-out", "rot13")
+    assert harden("fake:refuse", tmp_path / "run", small_config, *both) == 2
+    assert "'rot13' cannot be trained on and held out as well" in capsys.readouterr().err
+    assert harden("fake:refuse", tmp_path / "run", small_config, "--search", "bandid") == 2
+    assert "unknown search 'bandid'. Did you mean 'bandit'?" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_right_answers_helpfulness_is_not_measured_and_not_judged(tmp_path: Path) -> None:
+    class NoAnswers(Kitchen):
+        def samples(self, kind: str, **about: Any) -> list[Sample]:
+            found = [] if kind == "task" else super().samples(kind, **about)
+            return [s.model_copy(update={"expected": None}) for s in found]
+
+    settings = SMALL.model_copy(update={"rounds": 1, "budget": 12, "max_over_refusal": 1.0})
+    found = run(cook(), "storefront", tmp_path / "run", settings, source=NoAnswers())
+    last = found["rounds"][1]
+    assert (last["helpfulness"]["value"], last["helpfulness"]["status"], found["stopped"]) == (None, "unscored", None)
+    assert last["over_refusal"]["n_scored"] == 24

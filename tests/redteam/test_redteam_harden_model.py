@@ -173,3 +173,18 @@ def test_a_critic_that_finds_no_fault_leaves_nothing_to_learn(checkpoint: Path, 
     learnt = found["rounds"][1]["learnt"]["model"]
     assert (learnt["new_failures"], found["model"]) == (0, f"hf:{checkpoint}")
     assert learnt["without_safe_reply"] > 0
+
+
+def test_model_and_guard_learn_from_one_another_s_failures(checkpoint: Path, tmp_path: Path) -> None:
+    source = Words(load_weights(f"hf:{checkpoint}"))
+    guarded = {"train": "both", "n_matched": 20, "n_ordinary": 40, "n_threshold": 10, "fpr_budget": 0.2}
+    critic = FakeChat(revises, name="critic")
+    settings = SMALL.model_copy(update=guarded)
+    found = run(f"hf:{checkpoint}", "storefront", tmp_path / "run", settings, critic=critic, source=source)
+    last = found["rounds"][1]
+    assert set(last["attacks"]) == {"model", "guard"}
+    taught = last["learnt"]["guard"]
+    assert taught["leaks"] > taught["new_leaks"]  # what the model told teaches the guard as well
+    assert last["by_family"]["direct"]["value"] < 0.5
+    assert load_weights(found["model"]).identity() == last["learnt"]["model"]["model"]
+    assert Path(found["guard"]).is_dir()
