@@ -255,8 +255,15 @@ def _verdict(c: Contrast, q_lost: float | None, q_strict: float | None, settings
             return "insufficient", "missing scores could hide a change for the worse"
         return "no difference shown", f"no difference beyond the noise (q = {q_lost:.2g})"
     if within:
-        return "not worse", f"any change for the worse is below {margin:g}"
-    return "insufficient", f"a change for the worse of more than {margin:g} is not ruled out; more items would decide"
+        return "not worse", f"any change for the worse is below {_amount(margin, c)}"
+    return "insufficient", (
+        f"a change for the worse of more than {_amount(margin, c)} is not ruled out; more items would decide"
+    )
+
+
+def _amount(margin: float, c: Contrast) -> str:
+    unit = c.delta.unit if c.delta is not None else ""
+    return f"{100 * margin:g} pp" if unit == "difference" else f"{margin:g} {unit}".strip()
 
 
 def _letters(subjects: Sequence[Subject], names: Sequence[Name], fdr: float) -> tuple[dict[Name, dict[str, str]], int]:
