@@ -134,22 +134,29 @@ def init(folder: str | Path, template: str = "storefront") -> list[Path]:
     return [folder / name for name in sources]
 
 
+def workflow_path(folder: str | Path) -> Path:
+    """Where the workflow of a project in `folder` goes: the root of the git checkout around it, or the folder where there is none.
+
+    Raises ConfigError when one is there already."""
+    folder = Path(folder).resolve()
+    path = next((each for each in (folder, *folder.parents) if (each / ".git").exists()), folder) / WORKFLOW
+    if path.exists():
+        raise ConfigError(f"{path}: already there. Edit it, or delete it to have it written anew.")
+    return path
+
+
 def add_workflow(folder: str | Path) -> Path:
     """Write `.github/workflows/uphold.yml`, which runs the project of `folder` on each change; returns the file.
 
-    It goes to the root of the git checkout around the folder, or into the folder where there is none. Raises ConfigError when the folder
-    holds no project or the file is there already.
+    Raises ConfigError when the folder holds no project or the file is there already.
     """
     folder = Path(folder).resolve()
     if not (folder / FILE).is_file():
         raise ConfigError(
             f"{folder}: holds no {FILE}, so there is nothing to run on each change. Make one: uphold init"
         )
-    root = next((each for each in (folder, *folder.parents) if (each / ".git").exists()), folder)
-    path = root / WORKFLOW
-    if path.exists():
-        raise ConfigError(f"{path}: already there. Edit it, or delete it to have it written anew.")
-    inside = folder.relative_to(root).as_posix()
+    path = workflow_path(folder)
+    inside = folder.relative_to(path.parents[2]).as_posix()
     text = read_text(TEMPLATES / "ci" / "workflow.yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, text.replace("UPHOLD_PROJECT: .\n", f"UPHOLD_PROJECT: {json.dumps(inside)}\n", 1))

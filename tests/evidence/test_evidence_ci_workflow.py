@@ -142,6 +142,11 @@ def test_the_workflow_is_added_to_a_project_that_is_there_and_never_written_over
     assert "already there" in capsys.readouterr().err
 
 
+def test_a_new_project_is_not_half_written_when_a_workflow_is_there(project, capsys):
+    assert uphold(["init", str(project / "second"), "--ci"]) == 2
+    assert not (project / "second").exists()
+
+
 def test_without_a_repository_it_goes_into_the_project(tmp_path):
     (tmp_path / FILE).write_text("uphold: 1\n")
     path = add_workflow(tmp_path)

@@ -26,8 +26,10 @@ def command(
     uphold init myproject && uphold run myproject
     uphold init myproject --ci
     """
-    from uphold.project import FILE, add_workflow, init
+    from uphold.project import FILE, add_workflow, init, workflow_path
 
+    if ci:
+        workflow_path(folder)  # refuses before anything is written
     written = [] if ci and (folder / FILE).is_file() else init(folder, template)
     if ci:
         written.append(add_workflow(folder))
