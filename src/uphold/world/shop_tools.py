@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from uphold.core.errors import ConfigError
 from uphold.core.records import digest
 from uphold.core.seeds import derive
 from uphold.models.tools import Tool
 from uphold.redteam.agents.suite import NO_CATEGORY, Action, ToolError
 from uphold.world.knowledge import STREETS, Product, products
+from uphold.world.source import SHARES
 from uphold.world.tasks import people, refund_reply
 
 N_CUSTOMERS = 3
@@ -179,7 +181,9 @@ def says(text: str, value: str) -> bool:
 
 
 def make_shop(seed: int, split: str = "test") -> Shop:
-    """A shop with three customers of the split, an order each; the first is at the desk."""
+    """A shop with three customers of the split, an order each; the first is at the desk. ConfigError on an unknown split."""
+    if split not in SHARES:
+        raise ConfigError(f"unknown split {split!r}. Known: {', '.join(SHARES)}.")
     rng = random.Random(derive(seed, "shop", split))
     names = rng.sample(people(split), N_CUSTOMERS)
     numbers = rng.sample(range(1000, 10000), 3 * N_CUSTOMERS)  # no number, address or phone may belong to two
