@@ -394,9 +394,9 @@ def test_misspelt_names_are_answered_with_the_nearest(runs):
 
 
 def test_a_baseline_file_compares_as_the_run_it_was_saved_from(runs, tmp_path):
-    save_baseline(runs / "before", tmp_path / "base.json")
+    save_baseline(runs / "before", tmp_path / "before.json")
     from_run = compare([runs / "before", runs / "after"])
-    from_file = compare([tmp_path / "base.json", runs / "after"])
+    from_file = compare([tmp_path / "before.json", runs / "after"])
     assert from_file.rows == from_run.rows
 
 

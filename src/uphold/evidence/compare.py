@@ -130,8 +130,13 @@ def compare(runs: Sequence[str | Path | Subject], settings: Settings = Settings(
     found = unlike(subjects, names)
     refuse_unlike(found, settings.allow)
     subjects = [base, *(one for one in subjects if one is not base)]
-    deltas, family = _deltas(base, subjects[1:], names, settings)
-    letters, pairs = _letters(subjects, names, settings.fdr)
+    every_pair = {
+        (name, first.name, second.name): contrast(first, second, name)
+        for name in names
+        for first, second in itertools.combinations(subjects, 2)
+    }
+    deltas, family = _deltas(base, every_pair, names, settings)
+    letters, pairs = _letters(subjects, every_pair, names, settings.fdr)
     rows = tuple(_row(name, subjects, deltas[name], letters[name]) for name in names)
     every = [delta.verdict for row in rows for delta in row.deltas]
     return Comparison(
@@ -212,20 +217,24 @@ def _is_wanted(name: Name, settings: Settings) -> bool:
     return {key for key, _ in name[1]} <= set(settings.by) or full_name(name) in settings.metrics
 
 
+Pairs = dict[tuple[Name, str, str], Contrast]
+"""(what is compared, one run, another) -> the second against the first; the baseline comes first"""
+
+
 def _deltas(
-    base: Subject, others: Sequence[Subject], names: Sequence[Name], settings: Settings
+    base: Subject, every_pair: Pairs, names: Sequence[Name], settings: Settings
 ) -> tuple[dict[Name, list[Delta]], int]:
     """Every run against the baseline, and how many comparisons were corrected together."""
-    found = [(name, one, contrast(base, one, name)) for name in names for one in others]
+    found = [(name, run, c) for (name, first, run), c in every_pair.items() if first == base.name]
     tested = [i for i, (_, _, c) in enumerate(found) if c.p_lost is not None]
     q_lost = dict(zip(tested, benjamini_hochberg([found[i][2].p_lost or 0.0 for i in tested]), strict=True))
     q_strict = dict(zip(tested, benjamini_hochberg([found[i][2].p_strict or 0.0 for i in tested]), strict=True))
     deltas: dict[Name, list[Delta]] = {name: [] for name in names}
-    for i, (name, one, c) in enumerate(found):
+    for i, (name, run, c) in enumerate(found):
         verdict, reason = _verdict(c, q_lost.get(i), q_strict.get(i), settings)
         deltas[name].append(
             Delta(
-                run=one.name,
+                run=run,
                 delta=c.delta,
                 how=c.how,
                 n_pairs=c.n_pairs,
@@ -266,16 +275,12 @@ def _amount(margin: float, c: Contrast) -> str:
     return f"{100 * margin:g} pp" if unit == "difference" else f"{margin:g} {unit}".strip()
 
 
-def _letters(subjects: Sequence[Subject], names: Sequence[Name], fdr: float) -> tuple[dict[Name, dict[str, str]], int]:
+def _letters(
+    subjects: Sequence[Subject], every_pair: Pairs, names: Sequence[Name], fdr: float
+) -> tuple[dict[Name, dict[str, str]], int]:
     """Letters of each run by metric, best run first, and how many pairs were corrected together."""
-    tests: list[tuple[Name, str, str]] = []
-    p_values: list[float] = []
-    for name in names:
-        for first, second in itertools.combinations(subjects, 2):
-            c = contrast(first, second, name)
-            if c.p is not None:
-                tests.append((name, first.name, second.name))
-                p_values.append(c.p)
+    tests = [pair for pair, c in every_pair.items() if c.p is not None]
+    p_values = [c.p for c in every_pair.values() if c.p is not None]
     differ = {t for t, q in zip(tests, benjamini_hochberg(p_values), strict=True) if q <= fdr}
     letters: dict[Name, dict[str, str]] = {}
     for name in names:

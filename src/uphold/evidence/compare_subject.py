@@ -51,11 +51,17 @@ def load_subjects(given: Iterable[str | Path]) -> list[Subject]:
             raise ConfigError(
                 f"{found[i].where}: given twice. A run compared with itself says nothing; give two different runs."
             )
-    names = [one.name for one in found]
-    for one in found:
-        if names.count(one.name) > 1:
-            one.name = one.where
+    for longer in (_with_folder, lambda one: one.where):
+        names = [one.name for one in found]
+        for one in found:
+            if names.count(one.name) > 1:
+                one.name = longer(one)
     return found
+
+
+def _with_folder(one: Subject) -> str:
+    path, system = _split(one.where)
+    return "/".join(path.resolve().parts[-2:]) + (f":{system}" if system else "")
 
 
 def load_subject(given: str | Path) -> Subject:
@@ -161,7 +167,6 @@ def save_baseline(given: str | Path, path: str | Path) -> Subject:
     body = {
         "format": FORMAT,
         "version": 1,
-        "name": subject.name,
         "system": subject.system,
         "head": subject.head,
         "entries": subject.entries,
@@ -180,7 +185,7 @@ def read_baseline(path: str | Path) -> Subject:
     if body.pop("digest", None) != digest(body):
         raise DataError(f"{path}: was changed since it was saved. {mend}")
     try:
-        found = Subject(str(body["name"]), str(path), str(body["system"]), str(body["head"]), int(body["entries"]))
+        found = Subject(Path(path).stem, str(path), str(body["system"]), str(body["head"]), int(body["entries"]))
         for row in body["rows"]:
             m = Measurement.model_validate(row["measurement"])
             key = _key(str(row["metric"]), m)
