@@ -113,3 +113,18 @@ def test_the_command_lists_obligations_in_json(run: Path, capsys: pytest.Capture
     assert {"id", "ref", "text", "status", "evidence", "missing"} == shown["obligations"][0].keys()
     assert uphold(arguments) == 0
     assert "[partly] Commitment 5" in capsys.readouterr().out
+
+
+def test_obligations_not_held_against_the_frameworks_text_are_marked(run: Path) -> None:
+    unchecked = mapped(run, Need(says="attacks", metrics=("attack*",)))
+    walk = Crosswalk.load("nist")
+    shown = text(walk, [unchecked, unchecked.model_copy(update={"id": "P", "checked": True})])
+    assert "1 of 2 not held against the framework's own text, and marked so" in shown
+    assert "[served] O: Do it. (not checked against the text)" in shown
+    assert "[served] P: Do it.\n" in shown
+    assert "not held against" not in text(walk, [unchecked.model_copy(update={"checked": True})])
+
+
+def test_shipped_crosswalks_say_of_every_obligation_whether_it_was_checked() -> None:
+    for name in ("eu-gpai", "nist"):
+        assert all("checked" in obligation.model_fields_set for obligation in Crosswalk.load(name).obligations)

@@ -59,11 +59,13 @@ class Need(Record):
 
 
 class Obligation(Record):
-    """id, ref: where it stands in the framework; text: what it asks, shortly and in our words."""
+    """id, ref: where it stands in the framework; text: what it asks, shortly and in our words; checked: whether both were held against
+    the framework's own text."""
 
     id: str = Field(min_length=1)
     ref: str
     text: str = Field(min_length=1)
+    checked: bool = False
     needs: tuple[Need, ...] = Field(min_length=1)
 
 
@@ -105,6 +107,7 @@ class Served(Record):
     ref: str
     text: str
     status: Literal["served", "partly", "missing"]
+    checked: bool = False
     evidence: tuple[Evidence, ...] = ()
     missing: tuple[str, ...] = ()
 
@@ -140,6 +143,7 @@ def _served(obligation: Obligation, run: _Run) -> Served:
         ref=obligation.ref,
         text=obligation.text,
         status=status,
+        checked=obligation.checked,
         evidence=tuple(dict.fromkeys(found)),
         missing=tuple(missing),
     )
@@ -247,8 +251,12 @@ def text(crosswalk: Crosswalk, served: list[Served], shown: int = 3) -> str:
         f"{crosswalk.title} ({crosswalk.version})",
         f"{n['served']} served, {n['partly']} partly, {n['missing']} without evidence; our reading, not legal advice",
     ]
+    unchecked = sum(not one.checked for one in served)
+    if unchecked:
+        lines.append(f"{unchecked} of {len(served)} not held against the framework's own text, and marked so")
     for one in served:
-        lines += ["", f"  [{one.status}] {one.id}: {one.text}"]
+        mark = "" if one.checked else " (not checked against the text)"
+        lines += ["", f"  [{one.status}] {one.id}: {one.text}{mark}"]
         for found in one.evidence[:shown]:
             verdict = f" ({found.verdict})" if found.verdict else ""
             lines.append(f"      has    {found.what}{verdict}{f'  {found.entry[:12]}' if found.entry else ''}")
