@@ -11,6 +11,7 @@ shows. Written by `ledger.py`, checked by `verify.py`. Left out: signatures, whi
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ GENESIS = "0" * 64
 _HASH_OPEN, _HASH_CLOSE = b',"hash":"', b'"}'
 _SHAPE = {"seq": int, "time": str, "kind": str, "stage": str, "prev": str, "body": dict, "hash": str}
 _TAIL = len(_HASH_OPEN) + 64 + len(_HASH_CLOSE)
+_BODY = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+_quoted = functools.lru_cache(maxsize=1024)(json.dumps)  # kinds and stages: few, on every line
 
 Key = tuple[str, tuple[tuple[str, str], ...], str]
 """What a measurement is about: metric, slice (sorted items of `by`) and the subject's role. A later entry with the same key
@@ -69,7 +72,7 @@ def name_of(key: Key) -> str:
 def body_text(body: dict[str, Any]) -> str:
     """A body as it is written and compared: sorted keys, no spaces, ASCII. Raises DataError on NaN, infinities and odd types."""
     try:
-        return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return _BODY.encode(body)
     except (TypeError, ValueError) as error:
         what = body.get("metric") or body.get("name") or "entry"
         raise DataError(
@@ -79,7 +82,9 @@ def body_text(body: dict[str, Any]) -> str:
 
 def encode(seq: int, time: str, kind: str, stage: str, prev: str, text: str) -> tuple[bytes, str]:
     """(the line with its newline, its hash). text: the body from `body_text`."""
-    head = f'{{"seq":{seq},"time":"{time}","kind":{json.dumps(kind)},"stage":{json.dumps(stage)},"prev":"{prev}","body":{text}'
+    head = (
+        f'{{"seq":{seq},"time":"{time}","kind":{_quoted(kind)},"stage":{_quoted(stage)},"prev":"{prev}","body":{text}'
+    )
     raw = head.encode("ascii")
     found = hashlib.sha256(raw + b"}").hexdigest()
     return raw + _HASH_OPEN + found.encode("ascii") + _HASH_CLOSE + b"\n", found
@@ -100,7 +105,7 @@ def hashes_of(line: bytes) -> tuple[str, str]:
 def decode(line: bytes) -> Entry:
     """The entry on an undamaged line (without newline). Raises ValueError when the line has another shape."""
     try:
-        members = json.loads(line)
+        members = json.loads(line.decode("utf-8"))  # told the encoding, it need not guess
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(members, dict) or {name: type(value) for name, value in members.items()} != _SHAPE:
