@@ -82,8 +82,8 @@ def run(ctx: Context, prompts: StageResult) -> tuple[StageResult, Guards]:
         )
         told = _leaks(ctx, chat, sets["harmful-validation"])
         moved: dict[Stage, float] = {
-            "input": _halfway(guard, found.thresholds["input"].value, [prompt for prompt, _ in told]),
-            "output": _halfway(guard, found.thresholds["output"].value, [said for _, said in told]),
+            "input": halfway(guard, found.thresholds["input"].value, [prompt for prompt, _ in told]),
+            "output": halfway(guard, found.thresholds["output"].value, [said for _, said in told]),
         }
         guard = guard.at(moved)
         guard.save(work / "guard")
@@ -138,7 +138,7 @@ def _leaks(ctx: Context, chat: Chat, samples: Sequence[Sample]) -> list[tuple[Ex
     ]
 
 
-def _halfway(guard: Guard, certified: float, leaks: Sequence[Exchange]) -> float:
+def halfway(guard: Guard, certified: float, leaks: Sequence[Exchange]) -> float:
     """The middle, in log-odds, between the certified threshold and the lowest leak (but for 2%) that it stops.
 
     No lower than the certified threshold, so what was certified still holds.
