@@ -311,16 +311,26 @@ def test_every_injection_names_a_paper_and_carries_the_command():
 def test_transforms_before_a_template_change_the_command_and_not_the_template():
     goal = SUITE.goals(TASKS[0])[0]
     injection, before = injection_named("rot13+todo")
-    assert before == ("rot13",)
+    assert [attack.name for attack in before] == ["rot13"]
     assert injection.text(goal, before).startswith("todo: ")
     assert goal.command not in injection.text(goal, before)
+
+
+def test_any_black_box_attack_of_the_library_can_be_planted_one_of_several_turns_as_a_conversation():
+    goal = SUITE.goals(TASKS[0])[0]
+    for attack in (found for name in registry.names("attack") if not (found := registry.get("attack", name)).needs):
+        injection, before = injection_named(f"{attack.name}+todo")
+        assert (injection.text(goal, before) or "").startswith("todo: ")
+    injection, before = injection_named("many_shot+todo")
+    assert goal.command in injection.text(goal, before)
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
         ("importnt_message", "unknown injection 'importnt_message'. Did you mean 'important_message'?"),
-        ("rot14+todo", "unknown transform 'rot14'. Did you mean 'rot13'?"),
+        ("rot14+todo", "unknown attack 'rot14'. Did you mean 'rot13'?"),
+        ("gcg+todo", "'gcg' needs weights and cannot be planted"),
         ("", "names no attack"),
     ],
 )

@@ -1,23 +1,26 @@
 """How an attacker's wish is worded so that an agent obeys what it only read. Registry kind "injection".
 
 An `Injection` writes the text that is planted where a tool will read it, from a goal's command and what the attacker is taken to know.
-Before a template stands any number of the library's transforms: `rot13+important_message` puts the command into rot13 and that into the
-template; a transform alone plants the coded command as it is. The wordings are ours, after the papers named. Left out: text
+Before a template stands any number of the library's attacks and transforms: `rot13+important_message` puts the command into rot13 and
+that into the template, `sudo+todo` a terminal; one alone plants what it makes of the command. An attack of several turns is planted as
+a written-out conversation. The wordings are ours, after the papers named. Left out: text
 optimised against a model's gradient, several injections at once, pictures.
 """
 
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from uphold.core.errors import unknown
+from uphold.core.errors import ConfigError, unknown
+from uphold.core.records import Message
 from uphold.core.registry import get, names, register
 from uphold.core.seeds import derive
-from uphold.data.transforms import apply, transform_names
 from uphold.redteam.agents.suite import Goal
+from uphold.redteam.attacks import Attack, attack_named
 
 AGENTDOJO = "arXiv:2406.13352"
 INJECAGENT = "arXiv:2403.02691"
@@ -42,11 +45,14 @@ class Injection:
     paper: str = ""
     about: str = ""
 
-    def text(self, goal: Goal, transforms: Sequence[str] = (), seed: int = 0) -> str | None:
-        """What is planted for `goal`, its command put through the transforms first. Equal arguments give equal text."""
+    def text(self, goal: Goal, before: Sequence[Attack] = (), seed: int = 0) -> str | None:
+        """What is planted for `goal`, its command put through the attacks before it. Equal arguments give equal text."""
         command = goal.command
-        for name in transforms:
-            command = apply(name, command, derive(seed, name, goal.name))
+        for attack in before:
+            rng = random.Random(derive(seed, attack.name, goal.name))
+            turns = attack.rebuild((Message(role="user", content=command),), rng)
+            spoken = [f"{turn.role}: {turn.content}" for turn in turns]
+            command = turns[0].content if len(turns) == 1 else "\n".join(spoken)
         return self.write(Known(command, goal.calls, goal.claims))
 
 
@@ -124,15 +130,18 @@ register("injection", "forged_record")(
 )
 
 
-def injection_named(name: str, where: str = "") -> tuple[Injection, tuple[str, ...]]:
-    """(template, transforms before it) of 'important_message', 'rot13+important_message' or 'rot13'. ConfigError otherwise."""
+def injection_named(name: str, where: str = "") -> tuple[Injection, tuple[Attack, ...]]:
+    """(template, attacks before it) of 'important_message', 'rot13+important_message' or 'rot13'. ConfigError otherwise."""
     *before, last = (part.strip() for part in name.split("+"))
-    known, coded = names("injection"), transform_names()
-    for part in before:
-        if part not in coded:
-            raise unknown("transform", part, coded, where)
-    if last in known:
-        return get("injection", last, where), tuple(before)
-    if last in coded:
-        return get("injection", "direct", where), (*before, last)
-    raise unknown("injection", last, [*known, *coded], where)
+    known = names("injection")
+    if last not in known:
+        if last not in names("attack"):
+            raise unknown("injection", last, [*known, *names("attack")], where)
+        before, last = [*before, last], "direct"
+    attacks = tuple(attack_named(part, where) for part in before)
+    for attack in attacks:
+        if attack.needs:
+            raise ConfigError(
+                f"{where or 'attacks'}: {attack.name!r} needs {' and '.join(attack.needs)} and cannot be planted."
+            )
+    return get("injection", last, where), attacks
