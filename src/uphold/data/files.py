@@ -1,9 +1,9 @@
 """Prompts from files a user brings: JSONL or CSV, plain or gzipped, with a `prompt` column.
 
 Gives `Sample`s (or, where a `completion` column is wanted, `Exchange`s) for training and measuring guards and for sending to models.
-Other columns read: `label` (harmful/benign, 1/0), `completion`, `expected`, `clause`, `category`, `group`, `lang`, `kind`; the rest is ignored. Blank
-prompts are skipped, repeated ones kept once, both counted. Every error names the file and the line. Left out: other formats, and
-any download.
+Other columns read: `label` (harmful/benign, 1/0), `completion`, `expected`, `clause`, `category`, `group`, `lang`, `kind`; the rest is
+ignored. Blank prompts are skipped, repeated ones kept once, both counted. Every error names the file and the line. Left out: other
+formats, and any download.
 """
 
 from __future__ import annotations

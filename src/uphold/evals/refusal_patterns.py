@@ -1,8 +1,8 @@
-"""What refusing sounds like in English: patterns over one lower-case clause, for `evals.refusal`.
+"""What refusing sounds like in English: patterns over one lower-case clause, for `evals.refusal_features`.
 
-Three groups. DECLINES: the speaker will not or can not do what was asked. COURTESY: short talk around a refusal (apology, offer,
-reason). LECTURE: moral advice and pointers to help, of any length. The last two count only in a reply that declines somewhere: on
-their own they may well be the answer. Written on hand-labelled replies, half of them kept back; see docs/evals.md.
+Three groups. DECLINES: the speaker will not or can not do what was asked. COURTESY: short talk around a refusal (apology, offer, reason).
+LECTURE: moral advice and pointers to help, of any length. The last two count only in a reply that declines somewhere: on their own they
+may well be the answer. Written on hand-labelled replies, half of them kept back; see docs/evals.md.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A guard's report card in numbers: what one figure hides.
 
-Takes a guard and labelled examples; gives Measurements, which `evidence.guard_card` draws and the command line prints. Beside ranking
-and rates (`evaluate.py`): by clause, language, length and kind; under transforms; calibration; harmless twins; texts that only name a threat;
-flips under appended harmless words; streams; cost. Every example is judged once and looked at from all sides.
-Left out: attacks that adapt to the guard (`redteam`), and data: only rows the guard was not trained on say how good it is.
+Takes a guard and labelled examples; gives Measurements, which `evidence.guard_card` draws and the command line prints. Beside ranking and
+rates (`evaluate.py`): by clause, language, length and kind; under transforms; calibration; harmless twins; texts that only name a threat;
+flips under appended harmless words; streams; cost. Every example is judged once and looked at from all sides. Left out: attacks that
+adapt to the guard (`redteam`), and data: only rows the guard was not trained on say how good it is.
 """
 
 from __future__ import annotations
