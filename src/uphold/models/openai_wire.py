@@ -54,7 +54,8 @@ def request_body(
 def parse_completion(raw: bytes, content_type: str = "") -> Completion:
     """The completion in a whole answer. Raises Malformed for HTML, other text, damaged JSON, no choices or no text.
 
-    A reply that calls tools needs no text; the calls are in `meta["tool_calls"]`.
+    A reply that calls tools needs no text; the calls are in `meta["tool_calls"]`. The model that the server says answered is in
+    `meta["served"]`, where it says so.
     """
     payload = parse_json(raw, content_type)
     choice = _first_choice(payload)
@@ -75,6 +76,8 @@ def parse_completion(raw: bytes, content_type: str = "") -> Completion:
         text, meta = text or "", meta | {CALLS: calls}
     if text is None:
         raise Malformed("its message holds no text")
+    if isinstance(served := payload.get("model"), str):
+        meta = meta | {"served": served}
     usage = payload.get("usage")
     counts = usage if isinstance(usage, Mapping) else {}
     return Completion(

@@ -58,6 +58,7 @@ class Engine:
         self._grader, self._trained = grader, frozenset(trained)
         self._identity = chat.identity()
         self._failures = 0
+        self._served: str | None = None
         self._on_attempts = on_attempts
         self._log = AttemptLog(Path(folder) / "attempts.jsonl") if folder is not None else None
         self._calls: Journal | None = None
@@ -144,9 +145,19 @@ class Engine:
         return chat.generate(conversations, sampling)
 
     def _watch(self, replies: Sequence[Completion]) -> None:
-        """Stop before a run of errors is recorded as a result: an endpoint that is down says nothing of the model behind it."""
+        """Stop before a run of errors is recorded as a result: an endpoint that is down says nothing of the model behind it.
+
+        Nor do the answers of two models belong together, where an endpoint names the one that answered.
+        """
         for reply in replies:
             self._failures = self._failures + 1 if reply.error is not None else 0
+            served = reply.meta.get("served", self._served)
+            if self._served not in (None, served):
+                raise ModelError(
+                    f"{self.chat.spec}: changed during the run, from {self._served!r} to {served!r}, so its attempts do not belong "
+                    "together. Start again in another folder."
+                )
+            self._served = served
         if self._failures >= MAX_FAILURES:
             raise ModelError(
                 f"{self.chat.spec}: {self._failures} errors in a row, the last: {replies[-1].error}. "
