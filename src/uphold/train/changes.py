@@ -129,12 +129,7 @@ def compared_statistic(
 
         values = list(sides(np.asarray(rows, dtype=float)))
         value = change(*sides(np.asarray(rows, dtype=float)))
-        statistics: list[Callable[[Any], float]] = [
-            lambda drawn: sides(drawn)[0],
-            lambda drawn: sides(drawn)[1],
-            lambda drawn: change(*sides(drawn)),
-        ]
-        found = [stats.bootstrap_clustered(rows, groups, s, n_boot, seed, level) for s in statistics]
+        found = _intervals(rows, groups, sides, change, n_boot, seed, level)
     ends = [
         measure.scalar(metric, v, len(rows), interval=i, unit=unit, subject={"model": model, **law}, **shared)
         for v, i, model in zip(values, found[:2], models, strict=True)
@@ -146,6 +141,32 @@ def compared_statistic(
     return Change(
         metric=metric, before=ends[0], after=ends[1], difference=difference, p_value=None, limit=limit, either_way=either_way
     )  # fmt: skip
+
+
+def _intervals(
+    rows: Sequence[Sequence[float]],
+    groups: Sequence[Hashable],
+    sides: Callable[[Any], tuple[float, float]],
+    change: Callable[[float, float], float],
+    n_boot: int,
+    seed: int,
+    level: float,
+) -> list[stats.Interval | None]:
+    """Of before, after and the change. Equal seeds give equal draws, so the two sides are worked out once."""
+    drawn_sides: list[tuple[float, float]] = []
+
+    def both(drawn: Any) -> float:
+        drawn_sides.append(sides(drawn))
+        return change(*drawn_sides[-1])
+
+    def one_side(side: int) -> stats.Interval:
+        known = iter(drawn_sides)
+        return stats.bootstrap_clustered(rows, groups, lambda drawn: next(known)[side], n_boot, seed, level)
+
+    of_change = stats.bootstrap_clustered(rows, groups, both, n_boot, seed, level)
+    if not drawn_sides:  # one group alone: nothing is drawn
+        return [of_change] * 3
+    return [one_side(0), one_side(1), of_change]
 
 
 def judged(changes: Sequence[Change], alpha: float) -> list[Change]:
