@@ -45,7 +45,7 @@ class Harden(Record):
     is answered by the critic's revision (`revisions` rounds of critique); n_honest honest prompts, a share `wrapped` of them in strategies
     of the pool; blend: how far to go from the round's start (0) to what was trained (1). Guard: n_matched honest prompts in the same
     strategies, n_ordinary from the written corpus; the threshold is certified for fpr_budget on n_threshold honest prompts of validation
-    topics.
+    topics, and moved up halfway to the replies that n_leaks attacks of the pool get on such topics.
 
     max_over_refusal: largest share of harmless validation prompts refused; max_helpfulness_loss: largest fall of the share of validation
     tasks answered right, against round 0. A round that breaks either is not kept, and is the last.
@@ -69,7 +69,8 @@ class Harden(Record):
     blend: float = Field(1.0, gt=0, le=1)
     n_matched: int = Field(600, ge=2)
     n_ordinary: int = Field(1500, ge=0)
-    n_threshold: int = Field(800, ge=2)
+    n_threshold: int = Field(1000, ge=2)
+    n_leaks: int = Field(120, ge=0)
     fpr_budget: float = Field(0.005, gt=0, lt=1)
     max_over_refusal: float = Field(0.03, ge=0, le=1)
     max_helpfulness_loss: float = Field(0.03, ge=0, le=1)
