@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from uphold.core.errors import UpholdError
 from uphold.core.registry import get, register
@@ -17,6 +18,7 @@ from uphold.guard.base import Guard, prompt
 from uphold.models.tools import Tool
 from uphold.redteam.agents.suite import Task
 
+N_KEPT = 10_000  # verdicts a guard need not give again: many results are the same from episode to episode
 WITHHELD = "[withheld: a guard stopped this text]"
 SPOTLIGHTING = "arXiv:2403.14720"
 
@@ -94,11 +96,14 @@ def guarded(guard: Guard) -> Defence:
     if "input" not in guard.stages:
         raise Unsupported("this guard judges no prompts, and results of tools are judged as prompts. Give another.")
 
+    @lru_cache(maxsize=N_KEPT)
+    def is_flagged(text: str) -> bool:
+        return guard.score([prompt(text)])[0].flagged
+
     def show(text: str) -> str:
         try:
-            verdict = guard.score([prompt(text)])[0]
-        except UpholdError:  # a guard that cannot judge does not pass
+            return WITHHELD if is_flagged(text) else text
+        except UpholdError:  # a guard that cannot judge does not pass; it is asked again the next time
             return WITHHELD
-        return WITHHELD if verdict.flagged else text
 
     return Defence("guard", "results that a guard flags are withheld", show=show, guard=guard.identity())
