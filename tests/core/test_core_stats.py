@@ -13,6 +13,7 @@ from uphold.core.stats import (
     bootstrap_clustered,
     clopper_pearson,
     effective_n,
+    effective_n_of_sums,
     lower_bound,
     mcnemar_exact,
     newcombe_paired,
@@ -299,3 +300,27 @@ def test_required_n_for_upper_bound_is_the_fewest_that_do(rate, failures, level)
     n = required_n_for_upper_bound(rate, level, failures)
     assert upper_bound(failures, n, level) <= rate
     assert n == failures + 1 or upper_bound(failures, n - 1, level) > rate
+
+
+def test_a_spread_that_one_group_carries_has_few_degrees_of_freedom():
+    sizes, sums = [10] * 20, [5] + [0] * 19
+    # mean 0.025; d = 4.75, then -0.25 nineteen times: sum d^2 = 23.75, sum d^4 = 509.14, kurtosis 20 * 509.14 / 23.75^2 = 18.05
+    # df = 40 / (18.05 - 17/19) = 2.3, held at 6; n_eff = 0.024375 / (20/19 * 23.75 / 200^2) * (1.95996 / 2.44691)^2 = 39 * 0.64159
+    assert effective_n_of_sums(sizes, sums, 5) == pytest.approx(25.022, abs=0.001)
+    # as a difference of pairs, df = 19: (1.95996 / 2.09302)^2 = 0.87690
+    assert effective_n_of_sums(sizes, sums, 5, is_difference=True) == pytest.approx(34.199, abs=0.001)
+
+
+def test_a_spread_that_all_groups_share_has_all_degrees_of_freedom():
+    sizes, sums = [10] * 20, [0, 2] * 10  # kurtosis 1: df = 40 / (1 - 17/19) = 380, held at 19
+    # mean 0.1; sum d^2 = 20; n_eff = 0.09 / (20/19 * 20 / 200^2) * 0.87690 = 171 * 0.87690
+    assert effective_n_of_sums(sizes, sums, 20) == pytest.approx(149.950, abs=0.001)
+
+
+def test_one_more_event_never_narrows_a_clustered_interval_of_rare_ones_below_none():
+    sizes = [15] * 270
+    highs = []
+    for n_hit in range(12):  # one event in each of so many groups
+        n = effective_n_of_sums(sizes, [1] * n_hit + [0] * (270 - n_hit), n_hit)
+        highs.append(wilson(n_hit / 4050 * n, n).high)
+    assert highs == sorted(highs)

@@ -312,7 +312,8 @@ def _counted_paired_interval(
         interval = stats.newcombe_paired(both, only_after, only_before, neither, level)
         return interval, stats.mcnemar_exact(only_after, only_before)
     sums = [cells[2] - cells[1] for cells in counts]
-    scale = stats.effective_n_of_sums([sum(c) for c in counts], sums, only_before + only_after, level) / n
+    sizes, squares = [sum(c) for c in counts], only_before + only_after
+    scale = stats.effective_n_of_sums(sizes, sums, squares, level, is_difference=True) / n
     a, b, c, d = (scale * k for k in (both, only_after, only_before, neither))
     low, high, _, _ = stats.newcombe_paired(a, b, c, d, level)
     return stats.Interval(low, high, "newcombe-paired-clustered", level), None

@@ -146,10 +146,14 @@ def mcnemar_exact(b: int, c: int) -> float:
 def effective_n(values: Sequence[float], groups: Sequence[Hashable], level: float = 0.95) -> float:
     """How many independent values say as much about the mean as these do, in (0, n]: n / design effect, corrected for few groups.
 
-    var = G/(G-1) sum_g (sum_{i in g} (x_i - mean))^2 / n^2 (linearised, between groups); n_eff = s^2 / var, s^2 = mean squared
-    deviation; times (z/t_{G-1})^2 (Korn & Graubard 1998, Survey Methodology 24:193). Values all alike show no spread to go by: one
-    value of the largest group is then taken to differ, so that a perfect score is never held less sure than one with a single
-    failure. One group or none gives 0.0: nothing is known of the spread between groups.
+    var = G/(G-1) sum_g d_g^2 / n^2, d_g = sum_{i in g} (x_i - mean) (linearised, between groups); n_eff = s^2 / var, s^2 = mean squared
+    deviation; times (z/t_df)^2 (Korn & Graubard 1998, Survey Methodology 24:193), and never above n. When events are rare in groups
+    that are alike, a few groups carry all the spread, and G groups tell less of it than G - 1 degrees of freedom say. So df comes from
+    the fourth moment: a variance of G values with kurtosis k = G sum d^4 / (sum d^2)^2 has df = 2G / (k - (G-3)/(G-1))
+    (Satterthwaite 1946, Biometrics Bulletin 2:110), held between 6 (fewer are not told apart by so few events, and would let a bad
+    sample more narrow the interval) and G - 1. Values all alike show no spread to go by: one value of the largest group is then taken
+    to differ, so that a perfect score is never held less sure than one with a single failure. One group or none gives 0.0: nothing is
+    known of the spread between groups.
     """
     import numpy as np
 
@@ -159,8 +163,14 @@ def effective_n(values: Sequence[float], groups: Sequence[Hashable], level: floa
     return effective_n_of_sums(size_G, sum_G, float((values_N**2).sum()), level)
 
 
-def effective_n_of_sums(sizes: Any, sums: Any, sum_of_squares: float, level: float = 0.95) -> float:
-    """`effective_n` of values known only by each group's size (>= 1) and sum (sequences of equal length), and the sum of all squares."""
+def effective_n_of_sums(
+    sizes: Any, sums: Any, sum_of_squares: float, level: float = 0.95, *, is_difference: bool = False
+) -> float:
+    """`effective_n` of values known only by each group's size (>= 1) and sum (sequences of equal length), and the sum of all squares.
+
+    is_difference: values are differences of pairs, for `newcombe_paired`: df stays G - 1, since that method errs to the safe side by
+    itself (simulated: benchmarks/gate_simulation.py).
+    """
     import numpy as np
 
     size_G, sum_G = np.asarray(sizes, dtype=float), np.array(sums, dtype=float)
@@ -174,12 +184,27 @@ def effective_n_of_sums(sizes: Any, sums: Any, sum_of_squares: float, level: flo
         sum_G[largest] += 1
         spread = square / n - (float(sum_G.sum()) / n) ** 2
     deviation_G = sum_G - size_G * (float(sum_G.sum()) / n)
-    variance = len(size_G) / (len(size_G) - 1) * float((deviation_G**2).sum()) / n**2
-    plain = min(n, spread / variance) if variance > 0 else n
-    return plain * (_z(level) / _t(level, len(size_G) - 1)) ** 2
+    squared_G = deviation_G**2
+    n_groups, total = len(size_G), float(squared_G.sum())
+    if total <= 1e-18 * n**2:  # groups exactly alike
+        return n * (_z(level) / _t(level, n_groups - 1)) ** 2
+    variance = n_groups / (n_groups - 1) * total / n**2
+    kurtosis = n_groups * float((squared_G**2).sum()) / total**2
+    df = n_groups - 1 if is_difference else _degrees_of_freedom(n_groups, kurtosis)
+    return min(n, spread / variance * (_z(level) / _t(level, df)) ** 2)
 
 
-def _t(level: float, df: int) -> float:
+MIN_DF = 6
+"""of a spread that a few groups carry; see `effective_n`"""
+
+
+def _degrees_of_freedom(n_groups: int, kurtosis: float) -> float:
+    """Of a variance between groups (Satterthwaite): n_groups - 1 for normal deviations, fewer the heavier their tails."""
+    found = 2 * n_groups / max(1e-12, kurtosis - (n_groups - 3) / (n_groups - 1))
+    return min(n_groups - 1, max(MIN_DF, found))
+
+
+def _t(level: float, df: float) -> float:
     """Two-sided quantile of Student's t."""
     from scipy.special import stdtrit
 
