@@ -110,7 +110,7 @@ def test_the_command_lists_obligations_in_json(run: Path, capsys: pytest.Capture
     assert uphold([*arguments, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)["crosswalk"]
     assert shown["name"] == "eu-gpai"
-    assert {"id", "ref", "text", "status", "evidence", "missing"} == shown["obligations"][0].keys()
+    assert {"id", "ref", "text", "status", "checked", "evidence", "missing"} == shown["obligations"][0].keys()
     assert uphold(arguments) == 0
     assert "[partly] Commitment 5" in capsys.readouterr().out
 
