@@ -15,7 +15,6 @@ import os
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import argparse
-import platform
 import sys
 import tempfile
 import time
@@ -26,11 +25,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src")]
 
 import torch  # noqa: E402
+from startup import machine  # noqa: E402
 
 from uphold.constitution import Constitution  # noqa: E402
 from uphold.core import registry  # noqa: E402
 from uphold.core.files import write_json  # noqa: E402
-from uphold.core.measure import proportion  # noqa: E402
+from uphold.core.measure import code_version, proportion  # noqa: E402
 from uphold.core.records import Exchange, Sample  # noqa: E402
 from uphold.models import Sampling, load_weights  # noqa: E402
 from uphold.train.constraints import Constraint, bounds  # noqa: E402
@@ -40,6 +40,7 @@ from uphold.train.safe import clause_costs  # noqa: E402
 from uphold.train.sft import SFTConfig, sft  # noqa: E402
 
 LIMIT, STEPS, SEED = 0.1, 40, 0
+TRAINED_AGAINST = 0.05  # a limit that is met on average is exceeded half of the time: leave room for the test
 SETTINGS: dict[str, dict[str, Any]] = {
     "grpo": {"lr": 2e-4, "kl": 0.02},
     "ppo": {"lr": 2e-4, "kl": 0.02, "n_minibatches": 2, "value_weight": 0.5},
@@ -88,6 +89,7 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=["validation", "test"])
     parser.add_argument("--n", type=int, default=600)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--limit", type=float, default=TRAINED_AGAINST, help="trained against; tested against 0.1")
     parser.add_argument("--algorithms", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -100,7 +102,7 @@ def main() -> None:
         results["start"] = measured(start, args.split, args.n, law)
         told("start", results["start"], 0.0)
         limits = {
-            c: Constraint(limit=LIMIT / 2, rate=1.0) for c in sorted({s.clause for s in prompts[:96] if s.clause})
+            c: Constraint(limit=args.limit, rate=1.0) for c in sorted({s.clause for s in prompts[:96] if s.clause})
         }
         for algorithm in args.algorithms:
             config = RLConfig(
@@ -121,10 +123,23 @@ def main() -> None:
                     "multipliers": done.summary["multipliers"],
                 }
                 told(name, results[name], seconds)
-    machine = f"{platform.machine()}, {platform.python_implementation()} {platform.python_version()}, torch {torch.__version__}, 1 thread"
-    if args.split == "test":
+                save(args.split, args.limit, results)
+
+
+def save(split: str, trained_against: float, results: dict[str, Any]) -> None:
+    """Write what is there after every run, so that a run cut short leaves its part; only of the test split."""
+    if split == "test":
         write_json(
-            ROOT / "benchmarks" / "results" / "safe_rl.json", {"machine": machine, "limit": LIMIT, "runs": results}
+            ROOT / "benchmarks" / "results" / "safe_rl.json",
+            {
+                "machine": machine(),
+                "code": code_version(),
+                "command": "python benchmarks/safe_rl.py",
+                "limit": LIMIT,
+                "trained_against": trained_against,
+                "not_run": [n for a in SETTINGS for n in (a, f"{a} + limits") if n not in results],
+                "runs": results,
+            },
         )
 
 
