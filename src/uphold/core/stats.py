@@ -191,9 +191,12 @@ def effective_n_of_sums(
     variance = n_groups / (n_groups - 1) * total / n**2
     kurtosis = n_groups * float((squared_G**2).sum()) / total**2
     df = n_groups - 1 if is_difference else _degrees_of_freedom(n_groups, kurtosis)
-    return min(n, spread / variance * (_z(level) / _t(level, df)) ** 2)
+    plain = spread / variance if n_groups >= MIN_GROUPS_FOR_LUCK else min(n, spread / variance)
+    return min(n, plain * (_z(level) / _t(level, df)) ** 2)
 
 
+MIN_GROUPS_FOR_LUCK = 10
+"""fewer groups that came out more alike than independent values would are taken for chance: no credit is given for it"""
 MIN_DF = 6
 """of a spread that a few groups carry; see `effective_n`"""
 
