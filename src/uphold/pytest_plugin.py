@@ -15,6 +15,7 @@ Left out: the measuring itself. Every suite is a command of `uphold` run in this
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -157,32 +158,33 @@ def uphold_ci(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Tests with the marker get its fixture; no other test is touched."""
+    """Tests with the marker get the fixture; no other test is touched."""
     for item in items:
         names = getattr(item, "fixturenames", None)
-        if names is not None and item.get_closest_marker("uphold") is not None:
-            names.insert(0, "_uphold_marker")
+        if names is not None and "uphold_ci" not in names and item.get_closest_marker("uphold") is not None:
+            names.insert(0, "uphold_ci")
 
 
-@pytest.fixture
-def _uphold_marker(request: pytest.FixtureRequest) -> None:
-    """What the marker asks for, before the test's own body."""
-    marker = request.node.get_closest_marker("uphold")
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """What the marker asks for, before the test's own body and as part of it, so that a regression is a failure."""
+    marker = item.get_closest_marker("uphold")
     if marker is None:
         return
     if marker.args:
         pytest.fail("@pytest.mark.uphold takes names only: target=..., constitution=..., or run=...", pytrace=False)
     asked: dict[str, Any] = dict(marker.kwargs)
-    ci: UpholdCI = request.getfixturevalue("uphold_ci")
+    ci: UpholdCI = item.funcargs["uphold_ci"]  # type: ignore[attr-defined]
     judging = {key: asked.pop(key) for key in ("metrics", "by", "margin", "fdr", "allow", "baseline") if key in asked}
     run = asked.pop("run", None)
     project = asked.pop("project", None)
-    try:
-        if run is None:
-            run = ci.project(project) if project is not None else ci.suite(name=request.node.name, **asked)
-    except TypeError as error:
-        pytest.fail(f"@pytest.mark.uphold: {error}. Known: {MARKER}", pytrace=False)
-    ci.compare(run, **judging)
+    if run is None and project is None:
+        try:
+            inspect.signature(ci.suite).bind(**asked)
+        except TypeError as error:
+            pytest.fail(f"@pytest.mark.uphold: {error}. Known: {MARKER}", pytrace=False)
+        run = ci.suite(**{"name": item.name, **asked})
+    ci.compare(run if run is not None else ci.project(project, name=item.name), **judging)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

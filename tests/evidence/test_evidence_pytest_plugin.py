@@ -57,14 +57,14 @@ def test_noise_passes_a_regression_fails_and_the_tables_are_posted(project, monk
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
     project.makepyfile(TESTS)
     result = project.runpytest_subprocess("-rA")
-    result.assert_outcomes(passed=3, failed=2, errors=2)
+    result.assert_outcomes(passed=3, failed=4)
     said = result.stdout
     said.fnmatch_lines_random(["PASSED *::test_held", "PASSED *::test_margin", "PASSED *::test_plain"])
     said.fnmatch_lines(
         ["*worse than before beyond the noise:*", "*attack_success_rate, fallen: worse beyond the noise*"]
     )
     assert "the body must not run" not in said.str().split("short test summary")[0]
-    said.fnmatch_lines(["*unexpected keyword argument 'budgets'*Known: uphold(target, constitution,*"])
+    said.fnmatch_lines(["*got an unexpected keyword argument 'budgets'*Known: uphold(target, constitution,*"])
     said.fnmatch_lines(["*graded by different judges: before has ground truth, other has keyword*"])
     said.fnmatch_lines(["*uphold redteam run nowhere:model*ended with exit code 2*"])
     said.fnmatch_lines(["*= uphold =*", "test_held: no difference shown*", "*attack_success_rate*20.0%*100 pairs*"])
