@@ -1,4 +1,4 @@
-"""`uphold eval`: helpfulness and over-refusal of a model, alone or paired with a baseline."""
+"""`uphold eval`: helpfulness and over-refusal of a model, alone or paired with a baseline, and refusals in a file of replies."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from uphold.cli.common import Json, emit, table
 from uphold.cli.rates import head, row
+from uphold.cli.refusals import refusal
 
 if TYPE_CHECKING:
     from uphold.core.records import Sample
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Measure helpfulness and over-refusal.", no_args_is_help=True)
 
 
-@app.callback()
-def _group() -> None:
-    """Keeps `run` a command of its own."""
+app.command()(refusal)
 
 
 @app.command()

@@ -5,5 +5,5 @@ from uphold.cli.common import group
 app = group(
     "Train and measure constitutional classifiers.",
     __name__,
-    ("train", "score", "measure", "export", "cascade", "drift"),
+    ("train", "score", "measure", "export", "cascade", "drift", "injection"),
 )
