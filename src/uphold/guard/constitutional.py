@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from uphold.guard.encoder_fit import EncoderSettings
 
 StageName = Literal["linear", "encoder", "both"]
-LINEAR_WEIGHT = 0.3  # of the linear guard beside the encoder, chosen on validation prompts
+LINEAR_WEIGHT = 0.2  # of the linear guard beside the encoder, chosen on validation prompts (docs/guard_training.md)
 PARTS = ("fit", "stop", "threshold", "test")
 OWN_SHARES = {"fit": 0.6, "stop": 0.08, "threshold": 0.16, "test": 0.16}
 CORPUS_SHARES = {"stop": 0.3, "threshold": 0.4, "test": 0.3}  # of the written corpus's validation split

@@ -49,7 +49,7 @@ class EncoderSettings(Record):
     training. fpr_budget, level: see `choose_threshold`.
     """
 
-    n_steps: int = Field(default=600, ge=1)
+    n_steps: int = Field(default=300, ge=1)
     runs: int = Field(default=1, ge=1, le=16)
     lr: float = Field(default=2e-4, gt=0)
     twin: float = Field(default=0.5, ge=0)
