@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,8 +34,8 @@ def refusal(
     from uphold.evals.refusal import refusal_shares
 
     rows = _rows(data)
-    shares = [None if reply is None else {**refusal_shares(reply, asked=asked)} for asked, reply, _ in rows]
-    grades = [None if s is None else max(LABELS, key=dict[str, float](s).__getitem__) for s in shares]
+    shares = [None if reply is None else refusal_shares(reply, asked=asked) for asked, reply, _ in rows]
+    grades = [_largest(s) for s in shares]
     about: dict[str, Any] = {"data": digest([list(r) for r in rows])}
     rates = {
         name: proportion(
@@ -55,6 +56,10 @@ def refusal(
     shown = [head("replies", "rows"), *(row(f"refused: {name}", m) for name, m in rates.items())]
     shown += [row("agreement with labels", result["agreement"])] if labelled else []
     emit(result, as_json, table(shown))
+
+
+def _largest(shares: Mapping[Any, float] | None) -> str | None:
+    return None if shares is None else max(shares, key=lambda name: shares[name])
 
 
 def _rows(data: list[Path]) -> list[tuple[str, str | None, str]]:
