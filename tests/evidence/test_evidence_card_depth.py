@@ -159,7 +159,7 @@ def test_a_limit_goes_when_the_evidence_comes(tmp_path: Path) -> None:
     for gone in ("No plan was", "No training data", "made by others", "dangerous capabilities", "one seed"):
         assert gone not in found, gone
     assert "No calibration against labels by people is recorded for these judges: panel" in found
-    assert "The policy found no evidence for: attack_success_rate.guarded" in found
+    assert "What the policy misses: attack_success_rate.guarded" in found
     assert "departs from the plan" in html or "spring" in section(html, "summary")
     assert "capability.cbrn_uplift" in section(html, "group-1")
     assert verify_run(tmp_path).ok

@@ -79,7 +79,7 @@ def limits(
 
 def _of_decision(entry: Entry, current: Mapping[Key, Entry]) -> Iterator[Limit]:
     for i, missing in enumerate(entry.body.get("missing", ())):
-        yield Limit(f"The policy found no evidence for: {missing}", entry, f"body.missing.{i}")
+        yield Limit(f"What the policy misses: {missing}", entry, f"body.missing.{i}")
     decision = Decision.model_validate({k: v for k, v in entry.body.items() if k != "name"})
     for node in case_of(decision, current).open:
         yield Limit(f"{node.text.removeprefix('Assumed: ')} (assumed: nothing that was measured speaks to it)")
