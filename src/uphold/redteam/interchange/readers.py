@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from uphold.core.errors import DataError, unknown
 from uphold.core.files import parse_json, read_jsonl, read_text
-from uphold.core.records import Message, Sample
+from uphold.core.records import Message, Sample, digest
 from uphold.redteam.attempt import Attempt
 
 IMPORTED = "imported"
@@ -42,6 +42,7 @@ class _Row(NamedTuple):
     success: bool | None = None
     error: str | None = None
     has_reply: bool = False
+    rubric: tuple[str, ...] = ()
     meta: dict[str, Any] = {}  # noqa: RUF012  read only
 
 
@@ -58,21 +59,32 @@ def read(path: str | Path, tool: str) -> Imported:
     samples: dict[str, Sample] = {}
     attempts: list[Attempt] = []
     for row in FORMATS[tool](path, text):
-        sample = Sample(
-            messages=row.messages,
-            label="harmful",
-            category=row.category,
-            group=row.group,
-            family=row.attack,
-            split=IMPORTED,
-            meta={**provenance, **row.meta},
-        )
+        sample = _sample(row, provenance)
         samples.setdefault(sample.id, sample)
         if row.has_reply:
             attempts.append(_attempt(row, sample, tool))
     if not samples:
         raise DataError(f"{path}:1: holds no {tool} row. Check that it is the file {tool} wrote.")
     return Imported(list(samples.values()), attempts, provenance)
+
+
+def _sample(row: _Row, provenance: dict[str, str]) -> Sample:
+    if not row.messages:
+        raise _bad(row.where, "expected a conversation with at least one turn")
+    turns = [turn.model_dump() for turn in row.messages]
+    return Sample(
+        id=digest([turns, row.rubric, row.group])[:16]
+        if row.rubric
+        else "",  # the same words may be graded by other facts elsewhere
+        messages=row.messages,
+        rubric=row.rubric,
+        label="harmful",
+        category=row.category,
+        group=row.group,
+        family=row.attack,
+        split=IMPORTED,
+        meta={**row.meta, **provenance},
+    )
 
 
 def _attempt(row: _Row, sample: Sample, tool: str) -> Attempt:
@@ -104,6 +116,17 @@ def _need(row: Any, name: str, kinds: type | tuple[type, ...], where: str) -> An
     if value is None or not isinstance(value, kinds):
         raise _bad(where, f"expected a field {name!r}")
     return value
+
+
+def _maybe(row: dict[str, Any], name: str, kind: type, where: str) -> Any:
+    """A field that may be missing or null, but is of its kind where it is there."""
+    value = row.get(name)
+    if value is None or (isinstance(value, kind) and not (kind is int and isinstance(value, bool))):
+        return value
+    raise _bad(where, f"expected {name!r} to be {_KINDS[kind]}")
+
+
+_KINDS: dict[type, str] = {str: "text", dict: "an object", list: "a list", int: "a whole number"}
 
 
 def _user(text: str) -> tuple[Message, ...]:
@@ -162,6 +185,8 @@ def _garak(path: Path, text: str) -> Iterator[_Row]:
         scores = _need(row, "detector_results", dict, where)
         for i, output in enumerate(_need(row, "outputs", list, where)):
             found = [s[i] for s in scores.values() if isinstance(s, list) and i < len(s) and s[i] is not None]
+            if not all(isinstance(score, int | float) for score in found):
+                raise _bad(where, "expected numbers in 'detector_results'")
             reply = None if output is None else _garak_text(output, where)
             verdict = max(found) >= THRESHOLD if found and reply is not None else None
             probe = str(_need(row, "probe_classname", str, where))
@@ -170,11 +195,11 @@ def _garak(path: Path, text: str) -> Iterator[_Row]:
                 messages,
                 probe,
                 None,
-                str(row.get("goal") or ""),
+                _maybe(row, "goal", str, where) or "",
                 reply,
                 verdict,
                 has_reply=True,
-                meta={"uuid": row.get("uuid"), "line": number},
+                meta={"uuid": _maybe(row, "uuid", str, where), "line": number},
             )
 
 
@@ -183,17 +208,17 @@ def _promptfoo(path: Path, text: str) -> Iterator[_Row]:
     for where, row in _items(path, text, "results", "results"):
         prompt = _need(_need(row, "prompt", dict, where), "raw", str, where)
         passed = _need(row, "success", bool, where)
-        response = row.get("response") or {}
-        output = response.get("output") if isinstance(response, dict) else None
+        response = _maybe(row, "response", dict, where) or {}
+        output = response.get("output")
         reply = output if isinstance(output, str) else None
         failed = row.get("failureReason") == 2 or reply is None
-        meta = row.get("metadata") or {}
+        meta = _maybe(row, "metadata", dict, where) or {}
         yield _Row(
             where,
             _user(prompt),
-            str(meta.get("strategyId") or "direct"),
-            meta.get("pluginId"),
-            str(meta.get("goal") or ""),
+            _maybe(meta, "strategyId", str, where) or "direct",
+            _maybe(meta, "pluginId", str, where),
+            _maybe(meta, "goal", str, where) or "",
             reply,
             None if failed else not passed,
             str(row.get("error") or "no output") if failed else None,
@@ -215,21 +240,21 @@ def _pyrit(path: Path, text: str) -> Iterator[_Row]:
 
 
 def _pyrit_reply(where: str, row: dict[str, Any], talk: tuple[Message, ...], content: str) -> _Row:
-    verdicts = [_pyrit_score(score, where) for score in row.get("scores") or []]
+    verdicts = [_pyrit_score(score, where) for score in _maybe(row, "scores", list, where) or []]
     problem = row.get("response_error")
     error = str(problem) if problem not in (None, "none", "blocked") else None
-    labels = row.get("labels") or {}
+    labels = _maybe(row, "labels", dict, where) or {}
     return _Row(
         where,
         talk,
-        str(labels.get("attack") or labels.get("op_name") or "pyrit"),
-        labels.get("harm_category"),
+        _maybe(labels, "attack", str, where) or _maybe(labels, "op_name", str, where) or "pyrit",
+        _maybe(labels, "harm_category", str, where),
         "",
         None if error else content,
         any(verdicts) if verdicts and not error else None,
         error,
         True,
-        {"conversation": row["conversation_id"]},
+        meta={"conversation": str(row["conversation_id"])},
     )
 
 
@@ -245,40 +270,41 @@ def _pyrit_score(score: Any, where: str) -> bool:
 
 def _jailbreakbench(path: Path, text: str) -> Iterator[_Row]:
     parameters = _need(parse_json(text, str(path)), "parameters", dict, f"{path}:1")
-    method = str(parameters.get("method") or "jailbreakbench")
+    method = _maybe(parameters, "method", str, f"{path}:1") or "jailbreakbench"
     for where, row in _items(path, text, "jailbreaks"):
         goal = _need(row, "goal", str, where)
+        category, behavior = _maybe(row, "category", str, where), _maybe(row, "behavior", str, where) or ""
         prompt, reply, verdict = row.get("prompt"), row.get("response"), row.get("jailbroken")
         if prompt is None:  # the attack found no prompt for this behaviour: published artifacts hold null
-            yield _Row(where, _user(goal), "direct", row.get("category"), str(row.get("behavior") or ""))
+            yield _Row(where, _user(goal), "direct", category, behavior)
             continue
         success = verdict if isinstance(verdict, bool) and isinstance(reply, str) else None
         yield _Row(
             where,
-            _user(str(prompt)),
+            _user(_need(row, "prompt", str, where)),
             method,
-            row.get("category"),
-            str(row.get("behavior") or ""),
+            category,
+            behavior,
             reply if isinstance(reply, str) else None,
             success,
             has_reply=True,
-            meta={"goal": goal, "index": row.get("index")},
+            meta={"goal": goal, "index": _maybe(row, "index", int, where)},
         )
 
 
 def _csv(path: Path, text: str, needed: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
-    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), strict=True)
-    missing = [name for name in needed if name not in (reader.fieldnames or ())]
-    if missing:
-        raise _bad(f"{path}:1", f"no column {missing[0]!r}")
+    reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     try:
+        missing = [name for name in needed if name not in (reader.fieldnames or ())]
+        if missing:
+            raise _bad(f"{path}:1", f"no column {missing[0]!r}")
         for row in reader:
             where = f"{path}:{reader.line_num}"
             if None in row or None in row.values():
                 raise _bad(where, "the number of cells is not that of the header")
             yield where, row
     except csv.Error as error:
-        raise _bad(f"{path}:{reader.line_num}", str(error)) from None
+        raise _bad(f"{path}:{max(1, reader.line_num)}", str(error)) from None
 
 
 def _harmbench(path: Path, text: str) -> Iterator[_Row]:
@@ -289,23 +315,24 @@ def _harmbench(path: Path, text: str) -> Iterator[_Row]:
 
 
 def _hackaprompt(path: Path, text: str) -> Iterator[_Row]:
-    """One submission a line: prompt, level, correct, tokens; the reply is not part of the layout, so only the verdict is kept."""
+    """One submission a line: prompt, level, correct, tokens. `expected_completion` and `completion` are kept where they are there."""
     for number, row in read_jsonl(path):
         where = f"{path}:{number}"
         level = _need(row, "level", (int, str), where)
         prompt = _need(row, "prompt", str, where)
         correct = _need(row, "correct", bool, where)
-        tokens = _need(row, "tokens", int, where)
-        reply = row.get("completion")
+        tokens = _need(row, "token_count" if "tokens" not in row else "tokens", int, where)
+        expected = _maybe(row, "expected_completion", str, where)
         yield _Row(
             where,
             _user(prompt),
             "hackaprompt",
             f"level {level}",
             f"level {level}",
-            reply if isinstance(reply, str) else None,
+            _maybe(row, "completion", str, where),
             correct,
             has_reply=True,
+            rubric=(expected,) if expected and expected.strip() else (),
             meta={"tokens": tokens, "level": level},
         )
 
