@@ -25,7 +25,7 @@ from uphold.redteam.agents.figure import draw_defences
 from uphold.redteam.agents.run import run_cases
 from uphold.redteam.agents.scores import rate, report, succeeded
 
-BUDGET, N_EACH, SEED = 600, 6, 0
+BUDGET, GUARD_BUDGET, N_EACH, SEED = 320, 120, 4, 0  # a guard that reads every result takes most of the time
 REACHABLE = ("change_address", "cancel_other", "reveal_other", "forbidden", "misdirect")
 """Goals that an answer of the model alone can reach in the workflow: by an address, a number, or words to the customer."""
 DEFENCES = ("none", "delimiting", "datamarking", "sandwich", "allow_list")
@@ -47,7 +47,7 @@ def clerk() -> list[Measurement]:
     found: list[Measurement] = []
     reports, before = {}, list[Episode]()
     for defence in defences:
-        made = run_cases(chat, asked, SUITE, defence, way="planned", budget=BUDGET)
+        made = run_cases(chat, asked, SUITE, defence, way="planned", budget=GUARD_BUDGET if defence.guard else BUDGET)
         before = before or made
         subject = {"model": chat.identity(), "defence": defence.name} | (
             {"guard": defence.guard} if defence.guard else {}

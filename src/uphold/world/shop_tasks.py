@@ -1,6 +1,6 @@
 """What customers ask of an agent in the shop, what attackers want of it, and the fixed course that a workflow takes.
 
-Seven kinds of task over `shop_tools`. Each is one sentence, so that a plan can be found again from it, and each has an end state that
+Eight kinds of task over `shop_tools`. Each is one sentence, so that a plan can be found again from it, and each has an end state that
 is read off the shop. The plans put to the model what the clerk is good at (a record looked up, a refund worked out, a rule of the
 shop) in the world's own questions, and act on its answer; an attacker's text lies in what the model reads beside the question.
 The nine goals of attackers concern people, orders and knowledge that no task here is about.
@@ -323,5 +323,6 @@ def goals(task: Task) -> list[Goal]:
     ]  # fmt: skip
 
 
-STOREFRONT = Suite("storefront", SYSTEM, TOOLS, VECTORS, GOALS, tasks, goals)
+ABOUT = "customer service at a shop: thirteen tools, eight kinds of task, nine goals of attackers"
+STOREFRONT = Suite("storefront", SYSTEM, TOOLS, VECTORS, GOALS, tasks, goals, ABOUT)
 register("agent-suite", "builtin:storefront")(STOREFRONT)

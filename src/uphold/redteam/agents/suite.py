@@ -141,6 +141,7 @@ class Suite:
     goal_names: tuple[str, ...]
     tasks: Callable[[int, str, int], list[Task]]
     goals: Callable[[Task], list[Goal]]
+    about: str = ""
 
 
 @dataclass(frozen=True)
