@@ -153,7 +153,7 @@ def test_languages_and_lengths_are_slices(numbers):
 
 
 def test_operations_are_those_the_guard_states(numbers):
-    assert by_name(numbers)["flops_per_1k_tokens"].value == pytest.approx(10 * 4 * 1000)
+    assert by_name(numbers)["gflop_per_1k_tokens"].value == pytest.approx(10 * 4 * 1000 / 1e9)
     assert by_name(numbers)["cpu_s_per_1k_tokens"].value >= 0
 
 

@@ -198,6 +198,6 @@ def _cost(numbers: Numbers) -> Section:
     note = "One process, as run here; a token is four characters."
     rows = [
         _row(numbers, "Processor time", "cpu_s_per_1k_tokens", "per 1,000 tokens"),
-        _row(numbers, "Operations", "flops_per_1k_tokens", "floating-point, per 1,000 tokens"),
+        _row(numbers, "Operations", "gflop_per_1k_tokens", "floating-point, per 1,000 tokens"),
     ]
     return Section("cost", "Cost", note, rows)

@@ -253,10 +253,10 @@ def _cost(guard: Guard, examples: Sequence[Example], about: Mapping[str, Any]) -
         if thousands:
             seconds.append((time.process_time() - started) / thousands)
             counted = operations(guard, chunk)
-            flops += [] if counted is None else [counted / thousands]
+            flops += [] if counted is None else [counted / 1e9 / thousands]
     note = f"a token is {CHARACTERS_PER_TOKEN} characters; mean of {len(seconds)} parts of the rows"
     found = []
-    for name, values, unit in (("cpu_s_per_1k_tokens", seconds, "s"), ("flops_per_1k_tokens", flops, "FLOP")):
+    for name, values, unit in (("cpu_s_per_1k_tokens", seconds, "s"), ("gflop_per_1k_tokens", flops, "GFLOP")):
         interval = None
         if len(values) > 1:
             chance = derive(about["seed"], name)
