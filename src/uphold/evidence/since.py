@@ -18,7 +18,7 @@ from typing import Any, Literal
 from uphold.core.errors import DataError, StoreError
 from uphold.core.files import read_text
 from uphold.evidence.entry import Entry
-from uphold.evidence.format import MINUS
+from uphold.evidence.format import MINUS, stamp
 from uphold.evidence.ledger import Ledger, View
 from uphold.evidence.numbers import Number
 from uphold.evidence.paths import CARD, LEDGER
@@ -101,7 +101,7 @@ def _of_run(folder: Path) -> dict[str, Any]:
         raise DataError(f"{folder}: holds no measurement to compare with.")
     numbers = [Number(entry) for entry in ledger.current().values()]
     rows = [{"metric": n.m.metric, "slice": n.slice, "from": n.hash, **{f: n.text(f) for f in FIELDS}} for n in numbers]
-    return {"source": "run", "head": found.head, "time": entries[-1].time, "measurements": rows}
+    return {"source": "run", "head": found.head, "time": stamp(entries[-1].time), "measurements": rows}
 
 
 def _of_page(path: Path) -> dict[str, Any]:
