@@ -42,6 +42,14 @@ def stage(run: Path, name: str) -> Path:
     return max(run.glob(f"stages/{name}-*"), key=lambda path: (path / "stage.json").stat().st_mtime_ns)
 
 
+def finished(run: Path) -> dict[str, Any]:
+    """What `uphold run examples/storefront` printed; the folder of a finished run is read, not made again."""
+    command = [sys.executable, "-m", "uphold", "run", "examples/storefront", "--out", str(run), "--json"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
 def suite(result: dict[str, Any]) -> dict[str, Any]:
     """What the run itself measured: overall and by split, base and guarded."""
     rates = result["attack_success_rate"]
@@ -75,9 +83,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run = asked.run or Path(folder) / "run"
-        command = [sys.executable, "-m", "uphold", "run", "examples/storefront", "--out", str(run), "--json"]
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
-        result = json.loads(done.stdout)
+        result = finished(run)
         law = Constitution.load(str(ROOT / "examples" / "storefront" / "constitution.yaml"))
         guard = Guard.load(stage(run, "guard") / "guard")
         base = models.load("builtin:clerk")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,9 @@ class Door(BaseHTTPRequestHandler):
         served, text = mode, "I can't help with that."
         if mode == "echo":
             text = said
+        elif mode == "slow":
+            time.sleep(0.02)
+            text = said[::-1]
         elif mode == "empty":
             text = ""
         elif mode == "helpful":
@@ -187,6 +192,43 @@ def test_an_endpoint_that_serves_another_model_half_way_stops_the_run(
 ) -> None:
     assert redteam(f"openai:{url}#changes", tmp_path / "run", "-o", "concurrency=1") == 2
     assert "changed during the run" in capsys.readouterr().err
+
+
+@pytest.mark.slow  # starts the command afresh after each kill
+def test_a_run_killed_at_any_point_ends_with_the_same_bytes(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = ("--budget", "150", "--benign", "20", "-o", "concurrency=1")
+    assert redteam(f"openai:{url}#slow", tmp_path / "whole", *size) == 0
+    whole = capsys.readouterr().out
+    order = [
+        "redteam",
+        "run",
+        f"openai:{url}#slow",
+        "--constitution",
+        "storefront",
+        "--out",
+        str(tmp_path / "cut"),
+        *size,
+    ]
+    for enough in (b"{", b"past_tense"):  # in the first seconds, and somewhere later
+        child = subprocess.Popen([sys.executable, "-m", "uphold", *order, "--json"], stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not any(
+            enough in path.read_bytes() for path in tmp_path.glob("cut/stages/*/*.jsonl")
+        ):
+            time.sleep(0.01)
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL  # it had not ended by itself
+    assert run([*order, "--json"]) == 0
+    assert capsys.readouterr().out == whole
+    kept = [
+        sorted((p.parent.name, p.name) for p in (tmp_path / name).glob("stages/*/*.jsonl")) for name in ("whole", "cut")
+    ]
+    assert kept[0] == kept[1]
+    for name in ("attempts.jsonl", "answers.jsonl"):
+        (before,), (after,) = (list((tmp_path / where).glob(f"stages/*/{name}")) for where in ("whole", "cut"))
+        assert before.read_bytes() == after.read_bytes()
 
 
 JUDGES = ("strongreject", "decomposed", "drawn")
