@@ -292,13 +292,12 @@ def _limits(costs: Sequence[str]) -> dict[str, float]:
 
 
 def told(done: Trained) -> str:
-    """First and last steps side by side, and the notes."""
+    """First and last steps side by side, and why it stopped; the notes follow with what every run tells."""
     first, last = done.summary["first"], done.summary["last"]
     shown = [k for k in last if k.split("/")[0] in _SHOWN]
     rows = [("", "first steps", "last steps"), *((k, f"{first.get(k, 0):.3f}", f"{last[k]:.3f}") for k in shown)]
-    notes = [f"note: {note}" for note in done.summary["notes"]]
     stopped = [f"stopped: {done.summary['stopped']}"] if done.summary["stopped"] else []
-    return "\n".join([table(rows), *stopped, *notes])
+    return "\n".join([table(rows), *stopped])
 
 
 _SHOWN = {

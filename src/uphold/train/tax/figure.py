@@ -51,7 +51,7 @@ def draw(folder: Path, report: TaxReport) -> Path:
     axes.set_yticks(range(len(names)), ticks)
     axes.invert_yaxis()
     level = f"{shown[0].difference.level:.0%}" if shown else ""
-    axes.set(xlabel=f"change from the base, share ({level} intervals, same prompts); grey line: the stated limit")
+    axes.set(xlabel=f"change from the base, as a share ({level} intervals, same prompts)\ngrey: the stated limit")
     axes.set_title(f"Alignment tax of {report.base}", fontsize=10)
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
