@@ -150,7 +150,7 @@ def questions(world: World, split: str, n: int) -> Questions:
 
 def measured(world: World, arms: dict[str, Weights], split: str, n: int, n_attacked: int) -> dict[str, Any]:
     """Every arm's tax against the base and its attack success, on the prompts of a split."""
-    config = TaxConfig(n_diverse=40, n_draws=3, seed=SEED)
+    config = TaxConfig(n_diverse=40, n_draws=3, has_steps=False, seed=SEED)  # arms are no stages of one another
     report = tax(
         {"base": world.base, **arms}, questions(world, split, n), config, limits=limits_of(TAX),
         constitution=world.law.digest, out=world.out / f"tax-{split}",
@@ -268,28 +268,29 @@ def main() -> None:
     world = World(args.out or Path(tempfile.mkdtemp(prefix="alignment-tax-")))
     arms = {name: world.arm(**knobs) for name, knobs in ARMS.items()}
     print(f"trained in {time.process_time() - began:.0f} s of CPU", flush=True)
-    validation = measured(world, arms, "validation", args.n, args.attacked)
-    best = chosen(validation)
-    print(f"chosen on the validation topics: {best}", flush=True)
-    finalists = {name: arms[name] for name in dict.fromkeys(("reference", best))}
-    test = measured(world, finalists, "test", 2 * args.n, 2 * args.attacked)
-    result = {
+    result: dict[str, Any] = {
         "machine": machine(),
         "code": code_version(),
         "command": "python benchmarks/alignment_tax.py",
-        "cpu_s": round(time.process_time() - began, 1),
         "trained_cpu_s": world.seconds,
         "settings": {
             "n": args.n, "attacked": args.attacked, "stated_tax": TAX, "n_harmful": N_HARMFUL, "n_benign": N_BENIGN, "n_pairs": N_PAIRS,
             "reference": {"mix": MIX, "beta": BETA, "scale": SCALE}, "arms": ARMS,
         },
-        "chosen": best,
-        "validation": validation,
-        "test": test,
     }  # fmt: skip
     path = ROOT / "benchmarks" / "results" / "alignment_tax.json"
-    write_json(path, result)
+
+    def save(**more: Any) -> None:
+        result.update(more, cpu_s=round(time.process_time() - began, 1))
+        write_json(path, result)
+
+    validation = measured(world, arms, "validation", args.n, args.attacked)
+    best = chosen(validation)
+    print(f"chosen on the validation topics: {best}", flush=True)
+    save(chosen=best, validation=validation, test=None)
     draw(read_json(path)["validation"], ROOT / "docs" / "examples" / "alignment_tax_knobs.png")
+    finalists = {name: arms[name] for name in dict.fromkeys(("reference", best))}
+    save(test=measured(world, finalists, "test", 2 * args.n, 2 * args.attacked))
     print(f"{result['cpu_s']} s of CPU; written benchmarks/results/alignment_tax.json")
 
 

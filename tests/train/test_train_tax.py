@@ -90,6 +90,8 @@ def test_each_stage_is_held_to_the_base_and_its_own_step_says_where_it_was_lost(
     step = {c.metric: c.difference.value for c in dpo.step if not c.difference.by}
     assert (step["capability"], step["over_refusal"]) == (0.0, 0.25)
     assert report.stages[0].step == ()
+    alone = tax(chain, Questions(tasks=TASKS), TaxConfig(n_diverse=0, has_steps=False))
+    assert alone.stages[1].step == ()
 
 
 def test_a_stated_tax_that_few_prompts_cannot_show_is_not_kept():

@@ -26,13 +26,15 @@ from uphold.train.tax.questions import Choice, Questions
 class TaxConfig(Record):
     """How a tax is measured. max_new_tokens: of each reply. n_diverse: prompts that are asked `n_draws` times at `temperature`.
 
-    alpha: chance of a false alarm in all (BH over everything with a limit); intervals are at 1 - alpha. seed: of the draws.
+    has_steps: hold each stage to the one before as well, which says where something was lost. alpha: chance of a false alarm in all (BH
+    over everything with a limit); intervals are at 1 - alpha. seed: of the draws.
     """
 
     max_new_tokens: int = Field(default=96, ge=1)
     n_diverse: int = Field(default=60, ge=0)
     n_draws: int = Field(default=4, ge=2, le=64)
     temperature: float = Field(default=1.0, gt=0, le=5)
+    has_steps: bool = True
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     seed: int = Field(default=0, ge=0)
 

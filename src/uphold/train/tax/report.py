@@ -144,7 +144,7 @@ def _report(
         mine = flat[at : at + len(one)]
         at += len(one)
         reasons += [f"{names[j]}: {reason(c)}" for c in mine if c.limit is not None]
-        step = judged(between(j - 1, j, {}), config.alpha) if j > 1 else []
+        step = judged(between(j - 1, j, {}), config.alpha) if j > 1 and config.has_steps else []
         stages.append(
             Stage(name=names[j], model=chats[j].spec, identity=identities[j], since_base=tuple(mine), step=tuple(step))
         )
