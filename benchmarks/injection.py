@@ -21,9 +21,9 @@ from startup import machine
 from uphold.core.files import write_json
 from uphold.core.measure import proportion
 from uphold.core.records import Measurement, Sample
+from uphold.core.seeds import uniform
 from uphold.data.files import read_rows
 from uphold.guard import Guard
-from uphold.guard.base import prompt
 from uphold.guard.corpora import read_corpus
 from uphold.guard.document import DocumentGuard
 from uphold.guard.evaluate import evaluate, measured, verdicts
@@ -31,7 +31,7 @@ from uphold.guard.examples import data_hash, exchange_of, group_of, is_harmful
 from uphold.guard.features import FeatureSpec
 from uphold.guard.fitting import GuardSettings
 from uphold.guard.injection import CHOOSING, held_out_mail
-from uphold.guard.injection_data import generated
+from uphold.guard.injection_data import document, generated
 from uphold.guard.train import train_linear
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,16 +57,14 @@ def sets_of(data: Path) -> dict[str, list[Sample]]:
     return found
 
 
-def mail_of_others(data: Path) -> list[Sample]:
-    """Clean prose that was not trained on: questions and references of MT-Bench."""
-    found = []
-    for name in ("mt_bench_questions.jsonl", "vicuna_bench_questions.jsonl"):
-        path = data / "mt-bench" / name
-        for _, row in read_rows(path) if path.exists() else ():
-            for text in row.get("reference") or ():
-                made = Sample.model_validate({**prompt(str(text)).model_dump(include={"messages"}), "label": "benign"})
-                found.append(made)
-    return found
+def prose_of_others(data: Path) -> list[Sample]:
+    """Clean text that was not trained on: 300 replies of hh-rlhf."""
+    path = data / "hh-rlhf-harmless" / "harmless_base.jsonl.gz"
+    texts = (
+        [str(row["chosen"]).rpartition("Assistant:")[2].strip() for _, row in read_rows(path)] if path.exists() else []
+    )
+    kept = sorted({text for text in texts if len(text) > 40}, key=lambda text: uniform(text, "prose"))[:300]
+    return [document(text, "benign", source="hh-rlhf") for text in kept]
 
 
 def linear() -> Any:
@@ -112,7 +110,7 @@ def main() -> None:
             numbers += measured(detector, [*clean, *at], found, prefix="", seed=SEED, by=by, note="detector")
         numbers.append(where(detector, attacked))
         print(numbers[-1].metric, numbers[-1].value, numbers[-1].interval)
-    prose = mail_of_others(data)
+    prose = prose_of_others(data)
     if prose:
         numbers += [
             m for m in evaluate(detector, prose, prefix="prose.", slices=(), seed=SEED) if m.metric == "prose.fpr"

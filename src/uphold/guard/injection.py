@@ -27,8 +27,8 @@ from uphold.guard.injection_data import document, generated
 from uphold.guard.scale import fit_scale
 
 N_ORDERS, N_CLEAN, N_HELD_OUT = 1500, 700, 600
-STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3)
-"""inverse strengths of regularisation to choose from, by AUROC on whole documents of the validation split"""
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)
+"""inverse strengths of regularisation to choose from, by AUROC on whole documents of the validation part"""
 _MAX_ORDER = 300
 
 _MIT, _APACHE, _CC_BY = "MIT", "Apache-2.0", "CC-BY-4.0"
@@ -50,6 +50,13 @@ PROSE = (
         "banking77", "queries.jsonl.gz", ("prompt",), _CC_BY, "PolyAI-LDN/task-specific-datasets", "train", take=250
     ),
 )
+ANSWERS = (
+    Corpus("self-instruct", "instructions.jsonl.gz", ("output",), _APACHE, "yizhongw/self-instruct", "train", take=250),
+    Corpus(
+        "pandalm-preferences", "preferences.jsonl.gz", ("response1",), _APACHE, "WeOpenML/PandaLM", "train", take=200
+    ),
+)
+REAL = Corpus("mt-bench", "mt_bench_questions.jsonl", ("reference",), _APACHE, "lm-sys/FastChat", "validation")
 CHOOSING = Corpus(
     "cyberseceval-prompt-injection", "prompt_injection.jsonl", ("prompt",), _MIT, "meta-llama/PurpleLlama",
     "validation", "harmful",
@@ -84,7 +91,7 @@ def train_injection(
         cut = [sample.prompt[a:b] for a, b in sentences(sample.prompt)]
         orders += [sample.prompt] if sample.label == "harmful" else []
         prose += cut if sample.label == "benign" else []
-    held_out = generated("validation", N_HELD_OUT, seed)
+    held_out = choosing(corpora, seed)
     with progress("injection", 3, unit="parts") as bar:
         x = features(encoder, [*orders, *prose]).astype(np.float64)
         harmful = np.array([True] * len(orders) + [False] * len(prose))
@@ -120,7 +127,7 @@ def material(corpora: str | Path | None, seed: int) -> tuple[list[str], list[str
     clean = generated("train", N_CLEAN, seed)[N_CLEAN:]
     prose = [s.prompt[a:b] for s in clean for a, b in sentences(s.prompt)]
     sources: list[dict[str, Any]] = [{"name": "generated", "licence": "Apache-2.0", "n": len(orders) + len(clean)}]
-    for corpus, into in [*((c, orders) for c in ORDERS_OF_PEOPLE), *((c, prose) for c in PROSE)]:
+    for corpus, into in [*((c, orders) for c in ORDERS_OF_PEOPLE), *((c, prose) for c in (*PROSE, *ANSWERS))]:
         if corpora is None or not (Path(corpora) / corpus.name / corpus.file).exists():
             continue
         samples = read_corpus(corpora, corpus)
@@ -132,6 +139,15 @@ def material(corpora: str | Path | None, seed: int) -> tuple[list[str], list[str
     prose = list(dict.fromkeys(prose))
     rng.shuffle(prose)
     return list(dict.fromkeys(orders)), prose, sources
+
+
+def choosing(corpora: str | Path | None, seed: int) -> list[Sample]:
+    """The documents to choose and set the threshold on: generated ones, and real injections and prose where the corpora lie there."""
+    found = generated("validation", N_HELD_OUT, seed)
+    for corpus in (CHOOSING, REAL):
+        if corpora is not None and (Path(corpora) / corpus.name / corpus.file).exists():
+            found += read_corpus(corpora, corpus)
+    return found
 
 
 def fit_dense(x: Any, harmful: Any, c: float) -> tuple[Any, float]:

@@ -1,9 +1,10 @@
 """Training data for the prompt-injection detector: documents with an instruction embedded in them, and the same kinds of documents clean.
 
-Takes the written parts of `injection_texts.py`, drawn by a seed; gives labelled `Sample`s whose text is a document as a tool, a search or
-a mailbox would return it. Harmful rows are the embedded order with some words of the document around it, so that the detector learns the
-order and not the carrier; benign rows are whole documents, half of them full of orders from people to people. Everything is split by
-template: an order, a dress or a carrier of the test part occurs in no other. Left out: files of one's own (`injection.py` takes them).
+Takes the sentences of `injection_texts.py` and `injection_harmless.py`, drawn by a seed; gives labelled `Sample`s whose text is a
+document as a tool, a search or a mailbox would return it. Harmful rows are the embedded order with some words of the document around it,
+so that the detector learns the order and not the carrier; benign rows are whole documents, half of them full of orders from people to
+people. Everything is split by template: an order, a dress or a carrier of the test part occurs in no other. Left out: files of one's own
+(`injection.py` takes them).
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from collections.abc import Callable, Sequence
 
 from uphold.core.records import Message, Sample
 from uphold.core.seeds import derive, split_of
-from uphold.guard.injection_texts import (
+from uphold.guard.injection_harmless import (
     ABOUT_INJECTION,
     ASKS_OF_PEOPLE,
+    COMPANIES,
     DAYS,
-    DRESSES,
     FACTS,
+    FURNITURE,
     HOURS,
-    ORDERS,
-    QUESTIONS,
-    SLOTS,
     STEPS,
-    TASKS,
+    STREETS,
+    TOWNS,
 )
+from uphold.guard.injection_texts import DRESSES, ORDERS, QUESTIONS, SLOTS, TASKS
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 CONTEXT_WORDS = 6
@@ -41,7 +42,11 @@ def of_split(templates: Sequence[str], split: str) -> list[str]:
 def filled(template: str, rng: random.Random, split: str) -> str:
     """A template with its slots drawn; {Task} is {task} with a capital."""
     values = {name: rng.choice(options) for name, options in SLOTS.items()}
-    values |= {"day": rng.choice(DAYS), "hour": rng.choice(HOURS)}
+    values |= {"day": rng.choice(DAYS), "hour": rng.choice(HOURS), "town": rng.choice(TOWNS)}
+    company = rng.choice(COMPANIES)
+    values |= {"company": company, "host": f"{company.split()[0].lower()}.example", "street": rng.choice(STREETS)}
+    values |= {"number": str(rng.randint(100, 99999)), "amount": f"{rng.randint(3, 4000):,}.{rng.randint(0, 99):02}"}
+    values |= {"digit": str(rng.randint(1, 9)), "hour2": str(rng.randint(10, 59))}
     if "{task}" in template or "{Task}" in template:
         task = filled(rng.choice(of_split(TASKS, split)), rng, split)
         values |= {"task": task, "Task": task[:1].upper() + task[1:]}
@@ -57,11 +62,11 @@ def order(rng: random.Random, split: str, clause: str) -> str:
 
 
 def sentences(rng: random.Random, split: str, n: int) -> list[str]:
-    """So many harmless sentences of one flavour: facts with a request, a recipe or list, or writing about prompt injection."""
-    flavour = rng.choices((FACTS, ASKS_OF_PEOPLE, STEPS, ABOUT_INJECTION), (4, 3, 2, 1))[0]
+    """So many harmless sentences of one flavour: facts, requests, a recipe or list, mail furniture, writing about prompt injection."""
+    flavour = rng.choices((FACTS, FURNITURE, ASKS_OF_PEOPLE, STEPS, ABOUT_INJECTION), (3, 3, 3, 2, 1))[0]
     found = []
     for _ in range(n):
-        bank = flavour if rng.random() < 0.6 else FACTS
+        bank = flavour if rng.random() < 0.6 else FURNITURE if rng.random() < 0.6 else FACTS
         found.append(filled(rng.choice(of_split(bank, split)), rng, split))
     return found
 
