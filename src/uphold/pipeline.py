@@ -17,6 +17,7 @@ from typing import Any
 
 from uphold.core.errors import ConfigError
 from uphold.evidence.inputs import CardInputs, System
+from uphold.evidence.policy import load_policy
 from uphold.guard.guarded import GuardedChat
 from uphold.models import Chat, load
 from uphold.project import Project
@@ -87,6 +88,7 @@ def run(
 ) -> dict[str, Any]:
     """Run a project in the folder `out`, or continue it; returns what `uphold run --json` prints, and leaves it as OUT/result.json."""
     began = time.monotonic()
+    load_policy(project.policy)  # one that is missing or at fault stops the run here, not at its end
     with open_context(project, Path(out)) as ctx:
         if project.source == "files":
             if not harmful or not benign:
