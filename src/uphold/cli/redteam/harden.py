@@ -48,7 +48,7 @@ def harden(
     search: Annotated[str | None, typer.Option(help="Search of each round (bandit).")] = None,
     critic: Annotated[str | None, typer.Option(help="Model that revises replies; TARGET as it was by default.")] = None,
     max_over_refusal: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Stop when more harmless validation prompts are refused (0.03).")
+        float | None, typer.Option(min=0, max=1, help="Stop when more harmless validation prompts are refused (0.05).")
     ] = None,
     max_helpfulness_loss: Annotated[
         float | None, typer.Option(min=0, max=1, help="Stop when validation tasks lose more than this (0.03).")

@@ -110,17 +110,18 @@ class Loop:
     held_out: Sequence[Attack]
     rows: list[dict[str, Any]] = field(default_factory=list)
     last_good: int = 0
+    start: measure.Rows = field(init=False)
 
     def __post_init__(self) -> None:
         self.pool = [by.name for by in self.known]
         self.failures: list[teach.Failure] = []
         self.leaks: list[fence.Leak] = []
         self.systems = [self.system]
-        self.start = measure.run(self.work, self.system, self.known, self.held_out)
-        self.rows.append(self._row(0, self.start, {}))
 
     def all_rounds(self) -> str | None:
-        """Every round; why it ended early, None when it did not."""
+        """The start measured, then every round; why it ended early, None when it did not."""
+        self.start = measure.run(self.work, self.system, self.known, self.held_out)
+        self.rows.append(self._row(0, self.start, {}))
         for number in range(1, self.work.settings.rounds + 1):
             steps = self._round(number)
             self.systems.append(self.system)

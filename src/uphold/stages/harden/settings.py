@@ -72,7 +72,7 @@ class Harden(Record):
     n_threshold: int = Field(1000, ge=2)
     n_leaks: int = Field(120, ge=0)
     fpr_budget: float = Field(0.005, gt=0, lt=1)
-    max_over_refusal: float = Field(0.03, ge=0, le=1)
+    max_over_refusal: float = Field(0.05, ge=0, le=1)
     max_helpfulness_loss: float = Field(0.03, ge=0, le=1)
     probe: Probe = Probe()
     max_new_tokens: int = Field(96, ge=1)
