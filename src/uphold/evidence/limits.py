@@ -102,7 +102,9 @@ def _of_evidence(view: View, numbers: Sequence[Number]) -> Iterator[Limit]:
         yield Limit("Some samples got no score (listed above). The worst case counts each of them as bad.")
     judges = {n.m.judge for n in numbers} - {"", TRUTH}
     if judges and "calibration" not in kinds:
-        yield Limit("No calibration against labels by people is recorded for these judges:", names=tuple(sorted(judges)))
+        yield Limit(
+            "No calibration against labels by people is recorded for these judges:", names=tuple(sorted(judges))
+        )
     if any(not n.m.judge for n in numbers):
         yield Limit("Some numbers do not say who or what scored them.")
     if "preregistration" not in kinds:
