@@ -1,8 +1,8 @@
 """The document guard: finds instructions to an assistant inside text that should be data (tool results, mail, web pages, files).
 
-A logistic head on all layers of an encoder guard (`encoder.py`), which stays as it is: the head alone is saved, a few kB, with the hash
-of the weights it reads. A document is cut into sentences; each is judged by itself (a short one with the next), the worst decides, and
-the verdict says where it stands. Decoded views (`canonical.py`) are judged too. What such a text asks for need not be harmful: out of
+A logistic head on the last layer of an encoder guard (`encoder.py`), which stays as it is: the head alone is saved, a few kB, with the
+hash of the weights it reads. A document is cut into sentences; each is judged by itself (a short one with the next), the worst decides,
+and the verdict says where it stands. Decoded views (`canonical.py`) are judged too. What such a text asks for need not be harmful: out of
 place is enough (Greshake et al. 2023, arXiv:2302.12173; BIPIA, arXiv:2312.14197). Left out: training (`injection.py`), replies.
 """
 
@@ -33,6 +33,7 @@ MIN_SENTENCE = 20
 """characters; a shorter one is judged together with the next"""
 MAX_TOKENS = 96
 BATCH = 64
+_FAR_BELOW = -1e4  # stands for padding where a maximum is taken
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 _END = re.compile(r"(?<=[.!?:;])[\"')\]]*\s+|\s*\n\s*|</?(?:p|div|li|br|td|h\d|title|body|html|span)\b[^>]*>|(?:\\n)+")
@@ -94,10 +95,7 @@ def weights_hash(guard: EncoderGuard) -> str:
 
 
 def features(base: EncoderGuard, texts: Sequence[str]) -> Floats:
-    """Mean over each text of every layer of the encoder, shape (texts, layers * width).
-
-    All layers, not the last: an encoder tuned to find harm keeps in its middle what tells an order from a statement.
-    """
+    """Mean and maximum of the encoder's last layer over each text, shape (texts, 2 * width)."""
     import torch
 
     rows = [base.texts.framed(ids[:MAX_TOKENS]) for ids in base.texts.ids(texts)]
@@ -108,21 +106,14 @@ def features(base: EncoderGuard, texts: Sequence[str]) -> Floats:
             at = order[start : start + BATCH]
             batch = padded([rows[i] for i in at], base.texts.reading.special.pad)
             extra = {"token_type_ids": batch.types_BT} if base.model.has_types else {}
-            out = base.model.encoder(
-                input_ids=batch.ids_BT, attention_mask=batch.mask_BT, output_hidden_states=True, **extra
-            )
+            out = base.model.encoder(input_ids=batch.ids_BT, attention_mask=batch.mask_BT, **extra)
+            hidden_BTD = out.last_hidden_state.float()
             mask_BT1 = batch.mask_BT[..., None].float()
-            n_B1 = mask_BT1.sum(1).clamp(min=1)
-            means = [(hidden.float() * mask_BT1).sum(1) / n_B1 for hidden in out.hidden_states[1:]]
-            for i, row in zip(at, torch.cat(means, dim=1).numpy(), strict=True):
+            mean_BD = (hidden_BTD * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1)
+            peak_BD = hidden_BTD.masked_fill(mask_BT1 == 0, _FAR_BELOW).amax(1)
+            for i, row in zip(at, torch.cat([mean_BD, peak_BD], dim=1).numpy(), strict=True):
                 found[i] = row
     return np.array(found, dtype=np.float32)
-
-
-def n_features(base: EncoderGuard) -> int:
-    """Columns of `features`."""
-    config = base.model.encoder.config
-    return int(config.num_hidden_layers) * int(config.hidden_size)
 
 
 class DocumentGuard:
@@ -257,7 +248,7 @@ class DocumentGuard:
             weights, bias = tensors["weights"], float(tensors["bias"][0])
         except (SafetensorError, KeyError, IndexError) as error:
             raise StoreError(f"{folder}: cannot be read as a guard's weights: {error}. {manifest.MEND}") from error
-        if weights.shape != (n_features(base),):
+        if weights.shape != (2 * int(base.model.encoder.config.hidden_size),):
             raise StoreError(f"{folder}: its weights do not fit {read.base}. {manifest.MEND}")
         kept = {"clause": read.clause, "base_name": read.base, "base_weights": read.base_weights}
         return cls(base, weights, bias, read.stages["input"], read.about, **kept)

@@ -114,7 +114,7 @@ def injection(
     result = {"out": str(out), "guard": trained.guard.identity(), "about": about, "validation_auroc": trained.quality}
     lines = [
         f"learned from {about['counts']['orders']} orders and {about['counts']['sentences']} harmless sentences",
-        f"chosen on {about['counts']['held_out']} generated documents: AUROC {trained.quality[trained.strength]:.3f}",
+        f"chosen on {about['counts']['held_out']} documents: AUROC {trained.quality[trained.strength]:.3f}",
         f"threshold {threshold['value']:.4f}, {'certified' if threshold['is_certified'] else 'not certified'} "
         f"for {100 * fpr_budget:g}% of clean documents like these",
         f"written {out}    next: uphold guard scan --guard {out} FILE",
