@@ -102,9 +102,10 @@ class World:
         )
 
     def _timed(self, name: str, make: Any) -> str:
-        began = time.process_time()
+        began, is_new = time.process_time(), not (self.out / name / "train.json").exists()
         spec: str = make(self.out / name)
-        self.seconds.setdefault(name, round(time.process_time() - began, 1))
+        if is_new:
+            self.seconds[name] = round(time.process_time() - began, 1)
         return spec
 
     def _taught(self, mix: int, folder: Path) -> str:
@@ -231,16 +232,16 @@ def draw(found: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
-    looks = {"reference": ("black", "*"), "mix": ("#0072B2", "o"), "beta": ("#D55E00", "s"), "scale": ("#009E73", "^")}
-    for arm, of in found.items():
+    colours = ("black", "#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#CC79A7", "#999999")
+    markers = ("*", "o", "o", "s", "s", "^", "^", "^")  # a marker a knob
+    for (arm, of), colour, marker in zip(found.items(), colours, markers, strict=True):
         x = of["attack_success_rate"]["held_out"]
         y = next(c["difference"] for c in of["tax"] if c["metric"] == "capability" and not c["difference"]["by"])
-        colour, marker = looks[arm.split()[0]]
         errors = [[[abs(m["value"] - m["interval"][k])] for k in (0, 1)] for m in (x, y)]
         axes.errorbar(
             x["value"], y["value"], xerr=errors[0], yerr=errors[1], fmt=marker, color=colour, ms=7, lw=0.8, capsize=2
         )
-        axes.annotate(arm, (x["value"], y["value"]), xytext=(5, 5), textcoords="offset points", fontsize=8)
+        axes.plot([], [], marker, color=colour, ms=6, label=f"{arm}: {x['value']:.2f}, {y['value']:+.3f}")
     axes.axhline(-TAX, color="grey", ls=":", lw=1)
     axes.set(
         xlabel="attack success, held-out families (95% Wilson, clustered by topic)",
@@ -248,6 +249,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
         title="Knobs of the alignment tax on the clerk, validation topics; dotted: the stated tax",
     )
     axes.title.set_fontsize(9)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
