@@ -43,7 +43,7 @@ def project(pytester, monkeypatch):
     """A project with a baseline run and candidates, and pytest with the plugin as its users have it."""
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     is_installed = any(each.name == "uphold" for each in entry_points(group="pytest11"))
-    monkeypatch.setenv("PYTEST_ADDOPTS", "" if is_installed else "-p uphold.pytest_plugin")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "" if is_installed else "-p uphold.cli.pytest_plugin")
     shared = {"refused": outcomes(50, 2)}
     write_run(pytester.path / "before", attacked=outcomes(100, 20), **shared)
     write_run(pytester.path / "same", attacked=outcomes(100, 20), **shared, model="m2")
