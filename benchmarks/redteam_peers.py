@@ -102,13 +102,19 @@ def garak(n: int, folder: str) -> dict[str, Any]:
         )  # its report describes plugins that lie in its own modules alone
         made.__module__, made.__qualname__ = home.__name__, made.__name__
         setattr(home, made.__name__, made)
-    _config.transient.reportfile = open(os.path.join(folder, "report.jsonl"), "w", encoding="utf-8")
-    _config.transient.report_filename = os.path.join(folder, "report.jsonl")
+    _config.transient.reportfile = open(os.path.join(folder, "garak.report.jsonl"), "w", encoding="utf-8")
+    _config.transient.report_filename = os.path.join(folder, "garak.report.jsonl")
     _config.run.generations = 1
     started = time.process_time()
     evaluator = ThresholdEvaluator()
     Harness().run(Instant("instant"), [Questions()], [Facts()], evaluator)
     spent = time.process_time() - started
+    _config.transient.reportfile.close()
+    with open(_config.transient.report_filename, encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    judged = sum(row["entry_type"] == "attempt" and row["status"] == 2 for row in rows)
+    if judged != n:
+        raise SystemExit(f"garak: {judged} of {n} attempts were judged")
     return {"tool": "garak", "version": package.__version__, "n": n, "seconds": {"defaults": spent}}
 
 

@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = asked.run or Path(folder) / "run"
         finished(run)
-        law = Constitution.load(str(ROOT / "examples" / "storefront" / "constitution.yaml"))
+        law = Constitution.load(str(run / "constitution.yaml"))
         weights = models.load(f"hf:{stage(run, 'rlaif') / 'model'}")
         lessons = [
             source.samples(kind, constitution=law, split="validation", n=N_LEARNED, seed=0)
