@@ -22,7 +22,7 @@ class Probe(Record):
 
     n_behaviours: forbidden requests, each put through every attack; n_benign, n_tasks: honest prompts; n_validation: honest prompts of
     validation topics, of each kind, that the limits are judged on.
-    search: the adaptive attack, with the whole library and a seed of its own, on the first n_searched of these requests within
+    search: the adaptive attack, over known and held-out attacks with a seed of its own, on the first n_searched of these requests within
     search_budget queries.
     """
 
