@@ -150,6 +150,14 @@ def peer(python: str, tool: str, ours: float) -> list[Measurement]:
     ]
 
 
+def keep(found: Sequence[Measurement]) -> None:
+    """Write what was measured so far."""
+    path = Path(__file__).parent / "results" / "redteam_overhead.json"
+    command = "python benchmarks/redteam_overhead.py --peers PYTHON"
+    write_json(path, {"machine": machine(), "command": command, "measurements": found})
+    print(f"written {path.relative_to(Path(__file__).parents[1])}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--peers", default=os.environ.get("UPHOLD_PEERS_PYTHON", ""), help="Python of the peers")
@@ -163,12 +171,10 @@ def main() -> None:
     ours = next(m.value for m in found if m.metric == "redteam_attempts_per_s") or 0.0
     for tool in ("inspect", "garak") if asked.peers else ():
         found += peer(asked.peers, tool, ours)
+    keep(found)  # the memory runs take minutes: what was measured before them is on disk
     found += memory(tuple(map(int, asked.sizes.split(","))))
+    keep(found)
     print(f"required: <= {LIMIT_MS} ms, >= {LIMIT_RATE:,.0f}/s, growth near 1, >= {LIMIT_RATIO:g}x each peer")
-    path = Path(__file__).parent / "results" / "redteam_overhead.json"
-    command = "python benchmarks/redteam_overhead.py --peers PYTHON"
-    write_json(path, {"machine": machine(), "command": command, "measurements": found})
-    print(f"written {path.relative_to(Path(__file__).parents[1])}")
 
 
 if __name__ == "__main__":
