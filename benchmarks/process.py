@@ -2,13 +2,14 @@
 
     python benchmarks/process.py
 
-A solver is the clerk, fine-tuned on chains that slip in 45% of cases, and sampled at temperature 1. In `shared` (chains builtin:refund)
+A solver is the clerk, fine-tuned on chains that slip in 45% of cases, and sampled at temperature 0.7. In `shared` (chains builtin:refund)
 three departments have a false rule, so replies to one question make the same error; in `scattered` (builtin:refund-scattered) any chain
 slips in any way. Everything else is the same. Verifiers start from the solver and learn from the same replies of its own to training
 questions, with the same steps of training. PRM: the checker's label of every step, as people would give them; product over steps. ORM:
-whether the answer is right, learnt as said by --orm. Every seed has its own solver, verifiers and questions of the `test` split; settings
-were chosen on `validation`. Differences are paired by question. Required where errors are shared: PRM > ORM > majority at n >= 32.
-Written to results/process.json, results/process.png and .csv. Active selection: process_selection.py.
+whether the answer is right, read at the end. Every seed has its own 200 replies and verifiers; solver and questions (of the `test` split)
+are the same. Settings were chosen on `validation`. Differences are paired by question, intervals clustered by question. Required where
+errors are shared: PRM > ORM > majority at n >= 32. Written to results/process.json, .png and .csv. Active selection:
+process_selection.py.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
 import random
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -38,7 +40,7 @@ from uphold.core.seeds import derive
 from uphold.models.base import Sampling
 from uphold.train.goodhart.curve import draw
 from uphold.train.process.aggregate import aggregate
-from uphold.train.process.bestof import Drawn, Outcomes, compared, joined, outcomes
+from uphold.train.process.bestof import Drawn, compared, joined, outcomes
 from uphold.train.process.figure import draw_best_of
 from uphold.train.process.labels import Labelled, judge_labels, rollout_labels
 from uphold.train.process.model import ProcessConfig, ProcessReward, train_process
@@ -49,9 +51,8 @@ from uphold.train.sft import SFTConfig, sft
 
 RESULTS = Path(__file__).parent / "results"
 REGIMES = {"shared": "builtin:refund", "scattered": "builtin:refund-scattered"}
-NS = (1, 2, 4, 8, 16, 32, 64)
-SAMPLING = Sampling(temperature=1.0, max_new_tokens=64)
-N_TAUGHT, N_ASKED, N_EACH, N_STEPS = 3000, 600, 8, 200
+SAMPLING = Sampling(temperature=0.7, max_new_tokens=64)
+N_TAUGHT, N_ASKED, N_EACH, N_LABELLED, N_STEPS = 3000, 200, 8, 200, 80
 PUBLISHED = (
     "Lightman et al. (arXiv:2305.20050), another system: GPT-4-based PRM 78.2%, ORM 72.4%, majority vote 69.6% on 500 MATH problems, best "
     "of 1,860; active selection 2.6 times as label-efficient as uniform"
@@ -81,13 +82,10 @@ def labelled_by(chains: Any, drawn: Drawn) -> list[Labelled]:
     ]
 
 
-def by_outcome(labelled: Sequence[Labelled]) -> list[Labelled]:
-    """The answer's label at the end of every step: an outcome model that is read, in training, after every step."""
-    return [x.model_copy(update={"labels": (x.right,) * len(x.labels)}) for x in labelled]
-
-
-def learn(base: str, labelled: Sequence[Labelled], out: Path, seed: int, n_steps: int, **how: Any) -> ProcessReward:
-    config = ProcessConfig(epochs=1000, max_steps=n_steps, lr=1e-3, batch_tokens=3072, seed=seed, **how)
+def learn(
+    base: str, labelled: Sequence[Labelled], out: Path, seed: int, n_steps: int = N_STEPS, **how: Any
+) -> ProcessReward:
+    config = ProcessConfig(epochs=1000, max_steps=n_steps, lr=1e-3, batch_tokens=1024, seed=seed, **how)
     return ProcessReward.load(train_process(open_base(base), labelled, out, config).path)
 
 
@@ -126,16 +124,32 @@ def held_out(chains: Any, prm: ProcessReward, drawn: Drawn) -> dict[str, float]:
     }
 
 
-def run(name: str, seed: int, split: str, n_questions: int, folder: Path) -> dict[str, Any]:
-    """One seed of one regime: a solver, its verifiers, and best of n on its questions."""
+def run(name: str, seeds: Sequence[int], split: str, n_questions: int, n: int, folder: Path) -> dict[str, Any]:
+    """One regime: a solver, its replies to the questions, and for every seed both verifiers from labelled replies of their own."""
+    began = time.process_time()
     chains = registry.get("chains", REGIMES[name])
-    at = teach(chains, folder, seed)
+    at = teach(chains, folder, 0)
     solver = models.load_weights(at)
-    drawn = replies(solver, chains.samples(split, n_questions, derive(seed, "asked")), max(NS), derive(seed, split))
-    learning = replies(solver, chains.samples("train", N_ASKED, derive(seed, "learning")), N_EACH, derive(seed, "pool"))
-    labelled = labelled_by(chains, learning)
-    prm = learn(at, labelled, folder / "prm", seed, N_STEPS)
-    orm = learn(at, labelled, folder / "orm", seed, N_STEPS, reads="reply")
+    mark(name, "solver", began)
+    drawn = replies(solver, chains.samples(split, n_questions, derive(0, "asked")), n, derive(0, split))
+    learning = replies(solver, chains.samples("train", N_ASKED, derive(0, "learning")), N_EACH, derive(0, "pool"))
+    mark(name, "replies", began)
+    pool = labelled_by(chains, learning)
+    found: dict[str, Any] = {"solver": facts(drawn), "rollouts": agreement(solver, chains, learning), "seeds": {}}
+    for seed in seeds:
+        labelled = random.Random(seed).sample(pool, N_LABELLED)
+        prm = learn(at, labelled, folder / f"prm{seed}", seed)
+        orm = learn(at, labelled, folder / f"orm{seed}", seed, reads="reply")
+        found["seeds"][seed] = judged(chains, drawn, prm, orm) | {
+            "right_answer_by_a_wrong_step": sum(x.right == 1 and 0 in x.labels for x in labelled) / N_LABELLED
+        }
+        mark(name, f"seed {seed}", began)
+    found["questions"] = [s.id for s in drawn.samples]
+    return found | {"n_pool": len(pool), "n_labelled": N_LABELLED, "cpu_s": round(time.process_time() - began, 1)}
+
+
+def judged(chains: Any, drawn: Drawn, prm: ProcessReward, orm: ProcessReward) -> dict[str, Any]:
+    """Best of n by both verifiers, the PRM also by other aggregates at the largest n."""
     asked = drawn.distinct()
     of_steps = prm.steps([Exchange(messages=s.messages, completion=r) for s, r in asked])
     known = {(s.id, r): steps for (s, r), steps in zip(asked, of_steps, strict=True)}
@@ -146,26 +160,25 @@ def run(name: str, seed: int, split: str, n_questions: int, folder: Path) -> dic
             for s, of in zip(drawn.samples, drawn.replies, strict=True)
         ]
 
-    found = outcomes(drawn, {"PRM": scores("product"), "ORM": drawn.scores(orm)}, NS)
-    hows = {how: outcomes(drawn, {how: scores(how)}, [max(NS)])[max(NS)][how] for how in ("product", "min", "last", "mean")}  # fmt: skip
+    most = len(drawn.replies[0])
+    ns = [n for n in (1, 2, 4, 8, 16, 32, 64, 128) if n <= most]
+    hows = {how: outcomes(drawn, {how: scores(how)}, [most])[most][how] for how in ("product", "min", "last", "mean")}
     return {
-        "seed": seed,
-        "outcomes": found,
+        "outcomes": outcomes(drawn, {"PRM": scores(prm.how), "ORM": drawn.scores(orm)}, ns),
         "aggregates": {how: sum(hits) / len(hits) for how, hits in hows.items()},
-        "questions": [s.id for s in drawn.samples],
-        "labelled_replies": len(labelled),
-        "right_answer_by_a_wrong_step": sum(x.right == 1 and 0 in x.labels for x in labelled),
-        "solver": facts(drawn),
         "prm": held_out(chains, prm, drawn),
-        "rollouts": agreement(solver, chains, learning, seed),
     }
 
 
-def agreement(solver: Any, chains: Any, learning: Drawn, seed: int) -> dict[str, float]:
-    """How far labels by four roll-outs agree with the checker's, on the steps of 100 replies."""
+def mark(name: str, what: str, began: float) -> None:
+    print(f"{name}: {what}, {time.process_time() - began:.0f} s of CPU", flush=True)
+
+
+def agreement(solver: Any, chains: Any, learning: Drawn) -> dict[str, float]:
+    """How far labels by four roll-outs agree with the checker's, on the steps of 60 replies."""
     pairs = [(s, r) for s, r in learning.distinct() if r.strip()]
-    some = random.Random(seed).sample(pairs, min(100, len(pairs)))
-    drawn, truth = rollout_labels(solver, some, n=4, seed=seed), judge_labels(chains.check, some)
+    some = random.Random(0).sample(pairs, min(60, len(pairs)))
+    drawn, truth = rollout_labels(solver, some, n=4, max_new_tokens=64), judge_labels(chains.check, some)
     cells = [(r > 0, t == 1) for of, true in zip(drawn, truth, strict=True) for r, t in zip(of, true, strict=True)]
     return {"n_steps": len(cells), "agree": sum(a == b for a, b in cells) / len(cells)}
 
@@ -173,43 +186,35 @@ def agreement(solver: Any, chains: Any, learning: Drawn, seed: int) -> dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--split", default="test", choices=("validation", "test"))
-    parser.add_argument("--questions", type=int, default=200, help="a seed")
-    parser.add_argument("--seeds", type=int, default=3, help="where errors are shared; one where they scatter")
+    parser.add_argument("--questions", type=int, default=500)
+    parser.add_argument("--scattered", type=int, default=150, help="questions where errors scatter")
+    parser.add_argument("--seeds", type=int, default=3, help="of the verifiers")
+    parser.add_argument("--n", type=int, default=64, help="replies to each question")
     parser.add_argument("--out", type=Path, default=RESULTS)
     a = parser.parse_args()
     quiet()
     torch.set_num_threads(1)
-    began = time.monotonic()
-    result: dict[str, Any] = {"machine": machine(), "command": "python benchmarks/process.py", "split": a.split}
+    seeds = list(range(a.seeds))
+    command = " ".join(["python benchmarks/process.py", *sys.argv[1:]])
+    result: dict[str, Any] = {"machine": machine(), "command": command, "split": a.split, "published": PUBLISHED}
     panels = {}
-    for name, seeds in (("shared", range(a.seeds)), ("scattered", range(1))):
-        runs = []
-        for seed in seeds:
-            with tempfile.TemporaryDirectory() as scratch:
-                runs.append(run(name, seed, a.split, a.questions, Path(scratch)))
-            print(name, seed, round(time.monotonic() - began), runs[-1]["solver"], runs[-1]["prm"], flush=True)
-            tell(runs[-1]["outcomes"])
-        groups = [q for of in runs for q in of["questions"]]
-        found = compared(joined([of["outcomes"] for of in runs]), groups, seeds=list(seeds))
-        panels[f"errors {name}"] = found
-        result[name] = {
+    for name, n_questions in (("shared", a.questions), ("scattered", a.scattered)):
+        with tempfile.TemporaryDirectory() as scratch:
+            told = run(name, seeds, a.split, n_questions, a.n, Path(scratch))
+        by_seed = [of.pop("outcomes") for of in told["seeds"].values()]
+        groups = told.pop("questions") * len(seeds)
+        found = panels[f"errors {name}"] = compared(joined(by_seed), groups, seeds=seeds)
+        for of, hits in zip(told["seeds"].values(), by_seed, strict=True):
+            of["right"] = {n: {k: sum(x) / len(x) for k, x in by.items()} for n, by in hits.items()}
+        result[name] = told | {
+            "n_questions": n_questions,
             "by_n": {str(n): {k: m.model_dump(mode="json") for k, m in of.items()} for n, of in found.items()},
-            "by_seed": [{**of, "outcomes": shares(of["outcomes"]), "questions": len(of["questions"])} for of in runs],
         }
-    write_json(a.out / "process.json", result | {"published": PUBLISHED, "wall_s": round(time.monotonic() - began, 1)})
+        write_json(a.out / "process.json", result)  # what stands stays, should the rest be stopped
+        print(name, told["solver"], told["rollouts"], flush=True)
+        for n, of in found.items():
+            print(n, {k: (round(m.value or 0, 3), *(round(x, 3) for x in m.interval or ())) for k, m in of.items()})
     draw_best_of(a.out, panels, "process")
-    for name, found in panels.items():
-        for key, m in found[max(NS)].items():
-            print(name, key, m.value, m.interval)
-
-
-def shares(found: Outcomes) -> dict[int, dict[str, float]]:
-    return {n: {k: sum(hits) / len(hits) for k, hits in of.items()} for n, of in found.items()}
-
-
-def tell(found: Outcomes) -> None:
-    for n, of in shares(found).items():
-        print(n, {k: round(v, 3) for k, v in of.items()}, flush=True)
 
 
 if __name__ == "__main__":

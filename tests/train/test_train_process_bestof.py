@@ -12,6 +12,7 @@ from uphold.cli.main import run
 from uphold.core.errors import DataError
 from uphold.core.records import Sample
 from uphold.train.process.bestof import ANY, VOTE, Drawn, compared, joined, outcomes
+from uphold.train.process.choose import efficiency_interval
 from uphold.train.process.figure import draw_best_of
 from uphold.train.rewards import FunctionReward
 
@@ -64,6 +65,23 @@ def test_runs_are_joined_question_by_question():
 def test_unequal_numbers_of_replies_are_refused(replies):
     with pytest.raises(DataError, match="equally many replies"):
         Drawn(SAMPLES, replies)
+
+
+def test_the_interval_of_label_efficiency_draws_seeds_and_questions():
+    # 20 questions, 2 alike seeds: uniform answers 4, 8 and 12 of them; active is one doubling ahead
+    def hits(k):
+        return [[i < k for i in range(20)]] * 2
+
+    uniform = {10: hits(4), 20: hits(8), 40: hits(12)}
+    active = {10: hits(8), 20: hits(12), 40: hits(16)}
+    ratio, interval, defined = efficiency_interval(active, uniform, n_boot=300)
+    assert ratio == pytest.approx(2.0)
+    assert 1 <= interval.low < 2 < interval.high
+    assert defined == 1.0
+    flat = {10: hits(4), 20: hits(4), 40: hits(4)}
+    assert efficiency_interval(active, flat, n_boot=50)[::2] == (None, 0.0)
+    with pytest.raises(DataError, match="same seeds and questions"):
+        efficiency_interval({10: hits(4), 20: [[True]]}, uniform, n_boot=2)
 
 
 def test_the_figure_stands_beside_its_numbers(tmp_path):

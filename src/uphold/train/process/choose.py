@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from uphold.core.errors import ConfigError, DataError
+from uphold.core.stats import Interval
 
 
 def best_of(scores: Sequence[float | None], n: int) -> int | None:
@@ -62,6 +64,46 @@ def label_efficiency(active: Sequence[tuple[int, float]], uniform: Sequence[tupl
     middle = float(np.mean(np.log2([n for n, _ in (*active, *uniform)])))
     gap = (slope_a * middle + at_a) - (slope_u * middle + at_u)
     return float(2 ** (gap / slope_u))
+
+
+Hits = Mapping[int, Sequence[Sequence[bool]]]
+"""labels -> by seed, whether each question came out right; the same questions throughout."""
+
+
+def efficiency_interval(
+    active: Hits, uniform: Hits, *, n_boot: int = 2000, seed: int = 0, level: float = 0.95
+) -> tuple[float | None, Interval, float]:
+    """(label efficiency, its percentile interval, share of resamples in which it was defined).
+
+    Seeds and questions are drawn with replacement, the same ones for both curves and all numbers of labels. Resamples in which uniform
+    selection does not improve count as infinitely efficient or not at all, by which curve is higher, so that the interval is not too short.
+    """
+    import numpy as np
+
+    sizes = {
+        name: {n: np.asarray(of, float) for n, of in curve.items()} for name, curve in (("a", active), ("u", uniform))
+    }
+    shapes = {of.shape for curve in sizes.values() for of in curve.values()}
+    if len(shapes) != 1:
+        raise DataError(f"label efficiency needs the same seeds and questions throughout, not {sorted(shapes)}.")
+    (n_seeds, n_questions) = next(iter(shapes))
+
+    def ratio(seed_S: Any, question_Q: Any) -> tuple[float | None, float]:
+        curves = [
+            [(n, float(of[np.ix_(seed_S, question_Q)].mean())) for n, of in sizes[name].items()] for name in ("a", "u")
+        ]
+        lead = sum(a for _, a in curves[0]) / len(curves[0]) - sum(a for _, a in curves[1]) / len(curves[1])
+        return label_efficiency(*curves), lead
+
+    found, _ = ratio(range(n_seeds), range(n_questions))
+    rng = np.random.default_rng(seed)
+    draws = [
+        ratio(rng.integers(n_seeds, size=n_seeds), rng.integers(n_questions, size=n_questions)) for _ in range(n_boot)
+    ]
+    values = [(float("inf") if lead > 0 else 0.0) if r is None else r for r, lead in draws]
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], method="nearest")
+    defined = sum(r is not None for r, _ in draws) / n_boot
+    return found, Interval(float(low), float(high), "bootstrap-percentile over seeds and questions", level), defined
 
 
 def _enough(have: int, n: int) -> None:
