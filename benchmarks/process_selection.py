@@ -2,10 +2,10 @@
 
     python benchmarks/process_selection.py
 
-The solver errs in shared ways (`process.py`). Both arms start from the same 100 labelled replies. Active: the PRM learnt from those scores
+The solver errs in shared ways (`process.py`). Both arms start from the same 75 labelled replies. Active: the PRM learnt from those scores
 the pool, and the rest of the budget is labelled as `choose.convincing` picks it (four in five the wrong answers it rates highest); uniform:
-the rest is drawn. Those 100 count in both. Every PRM starts from the solver and is trained for the same number of steps; accuracy is best
-of 64 on the same questions of `test`. Label efficiency: ratio of labels at equal accuracy by straight lines in log labels, as in the paper;
+the rest is drawn. Those 75 count in both. Every PRM starts from the solver and is trained for the same number of steps; accuracy is best
+of 32 on the same questions of `test`. Label efficiency: ratio of labels at equal accuracy by straight lines in log labels, as in the paper;
 its interval draws seeds and questions. Settings were chosen on `validation`. Written to results/process_selection.json.
 """
 
@@ -35,13 +35,13 @@ from uphold.train.process.bestof import Drawn, outcomes
 from uphold.train.process.choose import convincing, efficiency_interval
 from uphold.train.process.labels import Labelled
 
-BUDGETS = (200, 400, 800)
-N_START, N_STEPS, N_BEST = 100, 80, 64
-N_ASKED, N_EACH = 400, 16
+BUDGETS = (150, 300, 600)
+N_START, N_STEPS, N_BEST = 75, 60, 32
+N_ASKED, N_EACH = 700, 8
 
 
 def arm(at: str, labelled: list[Labelled], drawn: Drawn, seed: int) -> list[bool]:
-    """Whether best of 64 by a PRM from these replies is right, by question."""
+    """Whether best of 32 by a PRM from these replies is right, by question."""
     with tempfile.TemporaryDirectory() as folder:
         prm = learn(at, labelled, Path(folder), seed, N_STEPS)
         return outcomes(drawn, {"PRM": drawn.scores(prm)}, [N_BEST])[N_BEST]["PRM"]
