@@ -20,7 +20,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
 import random
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -195,7 +194,8 @@ def main() -> None:
     quiet()
     torch.set_num_threads(1)
     seeds = list(range(a.seeds))
-    command = " ".join(["python benchmarks/process.py", *sys.argv[1:]])
+    settings = ("split", "questions", "scattered", "seeds", "n")
+    command = " ".join(["python benchmarks/process.py", *(f"--{name} {getattr(a, name)}" for name in settings)])
     result: dict[str, Any] = {"machine": machine(), "command": command, "split": a.split, "published": PUBLISHED}
     panels = {}
     for name, n_questions in (("shared", a.questions), ("scattered", a.scattered)):
