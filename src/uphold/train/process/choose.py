@@ -59,11 +59,12 @@ def label_efficiency(active: Sequence[tuple[int, float]], uniform: Sequence[tupl
     (slope_a, at_a), (slope_u, at_u) = (
         np.polyfit(np.log2([n for n, _ in curve]), [a for _, a in curve], 1) for curve in (active, uniform)
     )
-    if slope_u <= 0:
+    if slope_u <= 1e-9:  # flat up to rounding
         return None
     middle = float(np.mean(np.log2([n for n, _ in (*active, *uniform)])))
     gap = (slope_a * middle + at_a) - (slope_u * middle + at_u)
-    return float(2 ** (gap / slope_u))
+    with np.errstate(over="ignore"):  # nearly flat: a ratio beyond all numbers is infinite
+        return float(np.exp2(gap / slope_u))
 
 
 Hits = Mapping[int, Sequence[Sequence[bool]]]
