@@ -161,7 +161,9 @@ def keep(found: Sequence[Measurement]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--peers", default=os.environ.get("UPHOLD_PEERS_PYTHON", ""), help="Python of the peers")
-    parser.add_argument("--sizes", default=",".join(map(str, LONG_RUNS)), help="attempts of the memory runs, multiples of 160")
+    parser.add_argument(
+        "--sizes", default=",".join(map(str, LONG_RUNS)), help="attempts of the memory runs, multiples of 160"
+    )
     parser.add_argument("--long", type=int, help="one memory run, for a fresh process")
     asked = parser.parse_args()
     if asked.long:

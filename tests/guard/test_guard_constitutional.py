@@ -243,8 +243,6 @@ def test_personas_come_in_both_classes_of_like_length():
     by_label = {label: [s for s in made if s.label == label] for label in ("harmful", "benign")}
     assert len(by_label["harmful"]) == len(by_label["benign"]) == 200
     assert {s.clause for s in by_label["harmful"]} == {"no-hijacking"}
-    assert {s.clause for s in by_label["benign"]} == {
-        None
-    }
+    assert {s.clause for s in by_label["benign"]} == {None}
     mean = {label: sum(len(s.prompt) for s in of) / len(of) for label, of in by_label.items()}
     assert 0.6 < mean["harmful"] / mean["benign"] < 2.0
