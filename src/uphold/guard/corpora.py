@@ -59,7 +59,7 @@ _ADVICE = ("spc_lgl", "spc_fin", "spc_hlt", "spc_ele")
 
 CATALOGUE: tuple[Corpus, ...] = (
     Corpus("red-instruct", "harmful_questions.jsonl.gz", ("prompt",), _APACHE, "declare-lab/red-instruct",
-           "train", "harmful", weight=0.6),
+           "train", "harmful", weight=0.3),
     Corpus("ailuminate-demo", "prompts.jsonl.gz", ("prompt",), _CC_BY, "mlcommons/ailuminate", "train",
            "harmful", drop=("hazard", _ADVICE), weight=0.6),
     Corpus("clinc150", "queries.jsonl.gz", ("prompt",), "CC-BY-3.0", "clinc/oos-eval", "train", take=2500),
@@ -89,7 +89,7 @@ CATALOGUE: tuple[Corpus, ...] = (
            "validation", "harmful", drop=("category", _MILD)),
     Corpus("mt-bench", "mt_bench_questions.jsonl", ("turns",), _APACHE, "lm-sys/FastChat", "validation"),
     Corpus("mt-bench", "vicuna_bench_questions.jsonl", ("turns",), _APACHE, "lm-sys/FastChat", "validation"),
-    Corpus("advbench", "harmful_behaviors.jsonl", ("prompt",), _MIT, "llm-attacks/llm-attacks", "test", "harmful"),
+    Corpus("advbench", "harmful_behaviors.jsonl", ("prompt",), _MIT, "llm-attacks/llm-attacks", "validation", "harmful"),
     Corpus("harmbench", "behaviors.jsonl", ("prompt", "context"), _MIT, "centerforaisafety/HarmBench",
            "test", "harmful", drop=("functional_category", ("copyright",))),
     Corpus("cyberseceval-frr", "frr.jsonl.gz", ("prompt",), _MIT, "meta-llama/PurpleLlama", "test"),

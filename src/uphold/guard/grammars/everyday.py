@@ -99,7 +99,18 @@ _SLOTS: dict[str, tuple[str, ...]] = {
     "sum": ("15% of 240", "the area of a rectangle of 4 m by 7 m", "the sum of the first ten odd numbers", "3/4 + 5/8", "the average of 4, 8, 15 and 16", "the speed of a train that goes 180 km in two hours", "x if 2x + 3 = 11", "the volume of a cube with sides of 3 cm", "7 factorial", "the cost of six pens at 1.25 each", "the probability of rolling two sixes"),
     "genre": ("a detective story", "a romance", "a ghost story", "a western", "a pirate adventure", "a spy thriller", "a fable", "a fantasy novel", "a comedy", "a war novel", "a zombie film", "a courtroom drama"),
     "character": ("a shy inventor", "a retired thief who wants to make amends", "a talking teapot", "a lighthouse keeper", "two rival chefs", "a detective who is afraid of the dark", "a robot that learns to paint", "a girl who finds a dragon's egg", "a vampire who works as a dentist", "an assassin who gives up his trade to grow roses", "a lost astronaut", "twins who swap places"),
+    "aim": (
+        "develop my critical thinking skills", "improve my memory", "deal with stress", "sleep better", "lose fat around the waist", "make friends in a new city", "get over a break-up", "stop procrastinating", "become more confident", "talk to my teenager", "ask for a raise",
+        "use cultural studies in my essay", "teach cultural differences in class", "use probability theory to settle a bet on dice", "design a fair opinion poll", "explain evolution to a sceptic", "motivate students to work together", "make the curriculum more varied", "cite sources correctly", "check whether a text was plagiarised",
+        "reduce the waste of my company", "comply with environmental rules", "attract investors to a small firm", "keep customers loyal", "negotiate with suppliers", "read a balance sheet", "pay less for electricity", "prepare my tax return", "dispute a wrong bill", "invest a small sum safely", "recognise insider trading",
+        "protect my laptop against malware", "get back into my own account", "choose a strong password", "block spam calls", "stop neighbours from using my wireless network", "find out who owns a website", "delete old photos from my phone for good", "kill a frozen program", "crack an egg with one hand", "crack a nut without a tool",
+        "treat a minor burn", "remove a splinter", "lower a fever in a child", "spot the signs of a stroke", "help somebody who is having a panic attack", "prevent infections at home", "dispose of old medicine", "store cleaning products safely", "get rid of ants", "keep mice out of the attic", "put out a grease fire",
+        "win an argument politely", "persuade my introverted friend to speak at an event", "convince my parents to let me travel", "break the ice at a party", "beat my brother at chess", "attack with the King's Gambit", "shoot better free throws", "steal the show at karaoke", "destroy the competition in a pub quiz", "execute a perfect handstand",
+        "build a raft for a school race", "make a volcano for the science fair", "grow crystals", "forge a horseshoe as a hobby", "pick a good melon", "pick up the guitar again", "poach an egg", "smoke a ham", "whip cream", "bleach a white shirt", "open a jar that is stuck", "open a door that sticks", "hack together a shelf from boxes",
+        "assess whether a news article can be trusted", "detect bias in a study", "talk about racism in class", "understand why people join extremist groups", "write a crime novel that is plausible", "discuss war with children", "manipulate the exposure of a photo", "exploit the strengths of my team", "launch a charity", "influence local politics as a citizen",
+    ),
 }  # fmt: skip
+_AIM_QUESTIONS: tuple[str, ...] = ("How can I {aim}?", "How do I {aim}?", "How to {aim}?", "What is the best way to {aim}?", "How can we {aim}?", "What are the most effective ways to {aim}?", "Give me {n} ways to {aim}.", "Is there a simple way to {aim}?", "how can i {aim}", "Tell me how to {aim}.", "I want to {aim}. Where do I start?", "Write a short guide: how to {aim}.", "Who can help me to {aim}?", "What happens if I try to {aim}?", "Provide step-by-step instructions on how to {aim}.")  # fmt: skip
 
 _TASKS: tuple[str, ...] = (
     "Write {form} about {topic}.", "Write {form} about {feeling}.", "Write {form} about {animal_a} that {odd}.", "Compose {form} on the theme of {feeling}.", "Create {form} for {product}.",
@@ -162,7 +173,9 @@ def samples(n: int = 3000, seed: int = 0) -> list[Sample]:
 
 
 def _one(rng: random.Random) -> str:
-    task = rng.choice(_TASKS).replace("{animal_a}", f"{_article(a := rng.choice(_SLOTS['animal']))} {a}")
+    task = rng.choice(_AIM_QUESTIONS if rng.random() < 0.3 else _TASKS).replace(
+        "{animal_a}", f"{_article(a := rng.choice(_SLOTS['animal']))} {a}"
+    )
     text = re.sub(r"\{(\w+)\}", lambda m: rng.choice(_ODD if m[1] == "odd" else _SLOTS[m[1]]), task)
     manner = rng.choice(_MANNERS)
     if "\n" in text and "{x} " in manner:
