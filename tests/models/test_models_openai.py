@@ -52,7 +52,9 @@ def test_replies_over_http_equal_the_local_model(tiny, tiny_server):
         tuple(Message(role=role, content="w7") for role in ("system", "user", "assistant", "tool")),
     ]
     sampling = Sampling(max_new_tokens=12, stop=("w9",))
-    assert remote.generate(conversations, sampling) == local.generate(conversations, sampling)
+    found = remote.generate(conversations, sampling)
+    assert {c.meta["served"] for c in found} == {"tiny"}  # who answered, as the endpoint says
+    assert [c.model_copy(update={"meta": {}}) for c in found] == local.generate(conversations, sampling)
     drawn = Sampling(temperature=1.0, top_p=0.9, seed=7, max_new_tokens=12)
     assert remote.generate(conversations, drawn) == local.generate(conversations, drawn)
 
