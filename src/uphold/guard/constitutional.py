@@ -39,6 +39,7 @@ from uphold.guard.train import GuardReport, counts_of, train_linear
 if TYPE_CHECKING:
     from uphold.constitution import Constitution
     from uphold.guard.base import Guard
+    from uphold.guard.encoder_data import Beside
     from uphold.guard.encoder_fit import EncoderSettings
 
 StageName = Literal["linear", "encoder", "both"]
@@ -51,13 +52,14 @@ PUBLIC_SHARES = {"fit": 0.9, "stop": 0.02, "threshold": 0.05, "test": 0.03}
 
 @dataclass
 class Gathered:
-    """Examples by part; where they came from, with licences and hashes; the user's files as read; what was dropped."""
+    """Examples by part; where they came from, with licences and hashes; the user's files as read; what was dropped; the public corpora."""
 
     parts: dict[str, list[Example]]
     provenance: list[dict[str, Any]] = field(default_factory=list)
     read: dict[str, PromptSet] = field(default_factory=dict)
     n_duplicates: int = 0
     n_contradictory: int = 0
+    corpora_root: Path | None = None
 
     @property
     def clauses(self) -> tuple[str, ...]:
@@ -109,7 +111,7 @@ def gather(
     written = written_corpus(constitution) if with_corpus else {}
     parts: dict[str, list[Example]] = {name: list(written.get(name, ())) for name in PARTS}
     parts["fit"] = [*from_constitution(constitution), *parts["fit"]]
-    found = Gathered(parts)
+    found = Gathered(parts, corpora_root=corpora_root)
     if written:
         n = sum(map(len, written.values()))
         found.provenance.append({"name": "builtin:assistant-corpus", "licence": "as Uphold", "upstream": "", "n": n})
@@ -209,10 +211,29 @@ def train_encoder(
         about["start"] = {"identity": begun.identity(), "settings": begun.about.get("settings")}
     parts: dict[str, Sequence[Example]] = dict(gathered.parts)
     fitted = fit_encoder(
-        read, parts, gathered.clauses, seed=seed, settings=settings, about=about, work=work, start=begun
+        read,
+        parts,
+        gathered.clauses,
+        seed=seed,
+        settings=settings,
+        about=about,
+        work=work,
+        start=begun,
+        beside=_beside(constitution, gathered.corpora_root, seed),
     )
     report = _report(fitted.guard, gathered, constitution, fitted.thresholds, seed)
     return fitted.guard, report
+
+
+def _beside(constitution: Constitution, corpora_root: Path | None, seed: int) -> Beside:
+    """Orders to an assistant and prose, where the constitution forbids hijacking it."""
+    from uphold.guard.encoder_data import Beside
+    from uphold.guard.injection import material
+
+    if personas.CATEGORY not in constitution.forbidden_categories():
+        return Beside()
+    orders, prose, _ = material(corpora_root, seed)
+    return Beside(orders, prose)
 
 
 def train_linear_guard(

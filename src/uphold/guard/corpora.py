@@ -2,8 +2,9 @@
 
 Takes a folder with one sub-folder per corpus, as upstream published them in JSONL; gives labelled `Sample`s with source and weight, and
 the provenance that a guard records. A whole corpus is for one use: to train on, to choose on (`validation`) or to report on (`test`),
-so that no test prompt has a sibling in training. Corpora with a non-commercial licence are for testing alone, and never
-redistributed. Left out: fetching them, and corpora of a user's own (`read_prompts` reads those).
+so that no test prompt has a sibling in training; rows to train on that share OVERLAP words in a row with one of the other uses are left
+out (n-gram overlap, as in Brown et al. 2020, arXiv:2005.14165). Corpora with a non-commercial licence are for testing alone, and
+never redistributed. Left out: fetching them, and corpora of a user's own (`read_prompts` reads those).
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from typing import Any, Literal
 from uphold.core.errors import DataError
 from uphold.core.records import Label, Message, Sample
 from uphold.core.seeds import uniform
+from uphold.data.dedupe import words
 from uphold.data.files import read_rows, well_formed
 
 Role = Literal["train", "validation", "test"]
 MIN_CHARS, MAX_CHARS = 3, 20_000
+OVERLAP = 8  # words in a row
 
 
 @dataclass(frozen=True)
@@ -80,23 +83,22 @@ CATALOGUE: tuple[Corpus, ...] = (
            "train", take=200),
     Corpus("multiple-choice-qa", "qa.jsonl.gz", ("context", "question"), _APACHE, "yizhongw/self-instruct",
            "train", take=400),
-    Corpus("bipia-injection", "email_contexts.jsonl", ("context",), _MIT, "microsoft/BIPIA", "train"),
     Corpus("hate-speech-davidson", "tweets.jsonl.gz", ("text",), _MIT, "t-davidson/hate-speech-and-offensive-language", "train",
            None, "label", harmful=(0,), benign=(2,), weight=0.7),
-    Corpus("self-reminder-jailbreaks", "jailbreak_prompts.jsonl", ("prompt",), _MIT,
-           "yjw1029/Self-Reminder-Data", "validation", "harmful"),
+    Corpus("advbench", "harmful_behaviors.jsonl", ("prompt",), _MIT, "llm-attacks/llm-attacks", "train", "harmful"),
+    Corpus("inthewild-jailbreaks", "jailbreak_prompts.jsonl.gz", ("prompt",), _MIT,
+           "verazuo/jailbreak_llms", "train", "harmful"),
     Corpus("forbidden-questions", "forbidden_questions.jsonl", ("prompt",), _MIT, "verazuo/jailbreak_llms",
            "validation", "harmful", drop=("category", _MILD)),
     Corpus("mt-bench", "mt_bench_questions.jsonl", ("turns",), _APACHE, "lm-sys/FastChat", "validation"),
     Corpus("mt-bench", "vicuna_bench_questions.jsonl", ("turns",), _APACHE, "lm-sys/FastChat", "validation"),
-    Corpus("advbench", "harmful_behaviors.jsonl", ("prompt",), _MIT, "llm-attacks/llm-attacks", "validation", "harmful"),
     Corpus("harmbench", "behaviors.jsonl", ("prompt", "context"), _MIT, "centerforaisafety/HarmBench",
            "test", "harmful", drop=("functional_category", ("copyright",))),
     Corpus("cyberseceval-frr", "frr.jsonl.gz", ("prompt",), _MIT, "meta-llama/PurpleLlama", "test"),
     Corpus("cyberseceval-interpreter", "interpreter.jsonl.gz", ("prompt",), _MIT, "meta-llama/PurpleLlama",
            "test", "harmful"),
-    Corpus("inthewild-jailbreaks", "jailbreak_prompts.jsonl.gz", ("prompt",), _MIT,
-           "verazuo/jailbreak_llms", "test", "harmful"),
+    Corpus("self-reminder-jailbreaks", "jailbreak_prompts.jsonl", ("prompt",), _MIT,
+           "yjw1029/Self-Reminder-Data", "test", "harmful"),
     Corpus("do-not-answer-nc", "questions.jsonl", ("prompt",), "CC-BY-NC-SA-4.0", "Libr-AI/do-not-answer",
            "test", "harmful"),
     Corpus("alpaca-prompts-nc", "prompts.jsonl.gz", ("prompt",), "CC-BY-NC-4.0",
@@ -107,12 +109,16 @@ CATALOGUE: tuple[Corpus, ...] = (
 def of_role(root: str | Path, role: Role) -> tuple[list[Sample], list[dict[str, Any]]]:
     """(samples, provenance) of every catalogued corpus of a role that lies under `root`.
 
-    provenance: name, licence, upstream, rows and SHA-256 of each file used. Raises DataError when there is none, or a file is damaged.
+    provenance: name, licence, upstream, rows and SHA-256 of each file used. Of the role `train`, rows that share words with the other
+    roles' corpora under `root` are left out. Raises DataError when there is none, or a file is damaged.
     """
     root, samples, used = Path(root), [], []
-    for corpus in CATALOGUE:
-        if corpus.role == role and (root / corpus.name / corpus.file).exists():
-            read = read_corpus(root, corpus)
+    there = [corpus for corpus in CATALOGUE if (root / corpus.name / corpus.file).exists()]
+    others = [corpus for corpus in there if role == "train" and corpus.role != role]
+    kept_back = {run for corpus in others for s in read_corpus(root, corpus) for run in _runs(s.prompt)}
+    for corpus in there:
+        if corpus.role == role:
+            read = [s for s in read_corpus(root, corpus) if kept_back.isdisjoint(_runs(s.prompt))]
             samples += read
             used.append(provenance(root, corpus, len(read)))
     if not used:
@@ -140,6 +146,12 @@ def read_corpus(root: str | Path, corpus: Corpus) -> list[Sample]:
     if corpus.take and len(samples) > corpus.take:
         samples = sorted(samples, key=lambda s: uniform(s.prompt, f"corpus {corpus.name}"))[: corpus.take]
     return samples
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    """Every OVERLAP words in a row; a shorter text is one run."""
+    found = words(text)
+    return {tuple(found[i : i + OVERLAP]) for i in range(max(1, len(found) - OVERLAP + 1))}
 
 
 def _label(corpus: Corpus, row: dict[str, Any]) -> Label | None:

@@ -33,7 +33,6 @@ MIN_SENTENCE = 20
 """characters; a shorter one is judged together with the next"""
 MAX_TOKENS = 96
 BATCH = 64
-_FAR_BELOW = -1e4  # stands for padding where a maximum is taken
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 _END = re.compile(r"(?<=[.!?:;])[\"')\]]*\s+|\s*\n\s*|</?(?:p|div|li|br|td|h\d|title|body|html|span)\b[^>]*>|(?:\\n)+")
@@ -105,13 +104,7 @@ def features(base: EncoderGuard, texts: Sequence[str]) -> Floats:
         for start in range(0, len(order), BATCH):
             at = order[start : start + BATCH]
             batch = padded([rows[i] for i in at], base.texts.reading.special.pad)
-            extra = {"token_type_ids": batch.types_BT} if base.model.has_types else {}
-            out = base.model.encoder(input_ids=batch.ids_BT, attention_mask=batch.mask_BT, **extra)
-            hidden_BTD = out.last_hidden_state.float()
-            mask_BT1 = batch.mask_BT[..., None].float()
-            mean_BD = (hidden_BTD * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1)
-            peak_BD = hidden_BTD.masked_fill(mask_BT1 == 0, _FAR_BELOW).amax(1)
-            for i, row in zip(at, torch.cat([mean_BD, peak_BD], dim=1).numpy(), strict=True):
+            for i, row in zip(at, base.model.features(batch).numpy(), strict=True):
                 found[i] = row
     return np.array(found, dtype=np.float32)
 

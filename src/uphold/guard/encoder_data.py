@@ -96,6 +96,24 @@ def rows_of(examples: Sequence[Example], clauses: Sequence[str]) -> list[Row]:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What else the encoder learns to tell apart, so that its features stay of use for it: sentences that give an assistant orders, and
+    prose that gives none. per_class: of each in a batch."""
+
+    orders: Sequence[str] = ()
+    prose: Sequence[str] = ()
+    per_class: int = 8
+
+    def batch(self, step: int, seed: int) -> list[tuple[str, bool]]:
+        """(text, whether it is an order) of a step, deterministic in step and seed; [] where a class is missing."""
+        if not self.orders or not self.prose:
+            return []
+        rng = random.Random(derive(seed, "encoder beside", step))
+        drawn = [(rng.choice(self.orders), True) for _ in range(self.per_class)]
+        return drawn + [(rng.choice(self.prose), False) for _ in range(self.per_class)]
+
+
+@dataclass(frozen=True)
 class Mix:
     """How many rows of a batch come from where."""
 

@@ -3,8 +3,10 @@
 Takes labelled examples in three parts (to fit, to stop on, to calibrate and set the threshold on) and a backbone; gives an `EncoderGuard`.
 Losses of a step, over one forward pass of prompts and replies: harm yes/no (class-balanced by the plan, label-smoothed), the twin loss,
 which asks every harmful prompt to outscore each harmless look-alike by a margin (pairwise logistic, as RankNet, Burges et al. 2005), and
-which clause. The embedding table may stay frozen: words never trained on then keep their place beside those that were, and steps
-are a third cheaper. Steps run in `train.loop.fit`: a killed training continues with the same call. Left out: choosing data (`train.py`).
+which clause. Beside them the network may learn to tell orders to an assistant from prose (`Beside`), by a head that is dropped after:
+the injection detector reads the same features (`document.py`). The embedding table may stay frozen: words never trained on then
+keep their place beside those that were, and steps are a third cheaper. Steps run in `train.loop.fit`: a killed training continues with
+the same call. Left out: choosing data (`train.py`).
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ from torch.nn import functional as F
 
 from uphold.core.errors import ConfigError, DataError, StoreError
 from uphold.core.files import read_json, write_json
-from uphold.core.records import Record
+from uphold.core.records import Record, digest
 from uphold.core.seeds import derive, seed_everything
 from uphold.guard.base import Stage
 from uphold.guard.encoder import EncoderGuard
-from uphold.guard.encoder_data import Plan, Row, framed, rows_of
+from uphold.guard.encoder_data import Beside, Plan, Row, framed, rows_of
 from uphold.guard.encoder_model import Backbone, EncoderModel, padded
 from uphold.guard.encoder_text import Reading, Texts
 from uphold.guard.examples import Example, data_hash, exchange_of, group_of, is_harmful, is_prompt, source_of
@@ -44,7 +46,7 @@ _STOP_ROWS = 1200  # examples looked at for early stopping
 class EncoderSettings(Record):
     """How to fine-tune. lr: peak rate of AdamW, cosine to zero. runs: trainings from one start in different orders, averaged.
 
-    twin, clause: weights of those losses; margin: logits a harmful prompt is to be ahead by. smoothing: share of label noise assumed.
+    twin, clause, beside: weights of those losses; margin: logits a harmful prompt is to be ahead by. smoothing: share of label noise.
     max_tokens: of a training text. eval_every, patience: looks at the stopping part, and how many without a gain end the
     training. fpr_budget, level: see `choose_threshold`.
     """
@@ -55,6 +57,7 @@ class EncoderSettings(Record):
     twin: float = Field(default=0.5, ge=0)
     margin: float = 1.0
     clause: float = Field(default=0.15, ge=0)
+    beside: float = Field(default=0.3, ge=0)
     smoothing: float = Field(default=0.02, ge=0, lt=0.5)
     max_tokens: int = Field(default=144, ge=8)
     window: int = Field(default=254, ge=8)
@@ -145,6 +148,17 @@ def step_loss(
     return Part(loss, n_tokens, metrics)
 
 
+def beside_loss(
+    model: EncoderModel, texts: Texts, batch: Sequence[tuple[str, bool]], head: torch.nn.Linear, max_tokens: int
+) -> torch.Tensor:
+    """Binary cross-entropy, in nats, of telling orders to an assistant (True) from prose, from the features alone."""
+    rows = [texts.framed(ids[:max_tokens]) for ids in texts.ids([text for text, _ in batch])]
+    with short_attention(model.encoder, max(len(ids) for ids, _ in rows)):
+        read_BE = model.features(padded(rows, texts.reading.special.pad))
+    is_order_B = torch.tensor([float(is_order) for _, is_order in batch])
+    return F.binary_cross_entropy_with_logits(head(read_BE)[:, 0], is_order_B)
+
+
 def fit_encoder(
     backbone: Backbone,
     parts: dict[str, Sequence[Example]],
@@ -155,11 +169,13 @@ def fit_encoder(
     about: dict[str, Any] | None = None,
     work: str | Path | None = None,
     start: EncoderGuard | None = None,
+    beside: Beside = Beside(),
 ) -> Fitted:
     """Fine-tune `backbone` on parts['fit'], stop by parts['stop'], calibrate and set thresholds on parts['threshold'].
 
     start: a guard whose network, heads included, is trained on instead of a fresh one; `backbone` must be its own. work: folder for
-    checkpoints; the same call continues what was killed there. Raises DataError when prompts of a class are missing.
+    checkpoints; the same call continues what was killed there. beside: what else to learn from the same features.
+    Raises DataError when prompts of a class are missing.
     """
     rows = rows_of(parts["fit"], clauses)
     _check(rows)
@@ -172,12 +188,14 @@ def fit_encoder(
         fresh.load_state_dict(start.model.state_dict())
     known = {"data": data_hash(parts["fit"]), "recipe": settings.model_dump(mode="json"), "backbone": backbone.name}
     known["start"] = start.identity() if start is not None else ""
+    known["beside"] = digest([list(beside.orders), list(beside.prose), beside.per_class])
     folder = Path(work) if work is not None else None
     models, runs = [], []
     for run in range(settings.runs):
         model = copy.deepcopy(fresh) if settings.runs > 1 else fresh
         at = folder / f"run-{run}" if folder is not None else None
-        runs.append(_one_run(model, texts, rows, parts["stop"], settings, derive(seed, "encoder run", run), at, known))
+        order = derive(seed, "encoder run", run)
+        runs.append(_one_run(model, texts, rows, beside, parts["stop"], settings, order, at, known))
         models.append(model)
     model = _best(models, texts, parts["stop"], settings)
     guard, thresholds = calibrated(model.eval(), texts, clauses, parts["threshold"], settings, dict(about or {}))
@@ -195,6 +213,7 @@ def _one_run(
     model: EncoderModel,
     texts: Texts,
     rows: Sequence[Row],
+    beside: Beside,
     stop: Sequence[Example],
     settings: EncoderSettings,
     seed: int,
@@ -205,11 +224,17 @@ def _one_run(
     _freeze(model, settings)
     plan = Plan(rows, seed)
     watch = _Watch(model, texts, stop, settings, folder)
+    head = torch.nn.Linear(model.harm.in_features, 1)
 
     def losses(step: int) -> Iterable[Part]:
         yield step_loss(model, texts, plan.batch(step), settings, random.Random(derive(seed, "encoder mask", step)))
+        other = beside.batch(step, seed)
+        if other and settings.beside:
+            nats = beside_loss(model, texts, other, head, settings.max_tokens)
+            yield Part(settings.beside * nats, 0, {"beside_nats": nats.item()})
 
-    summary = _run(model, losses, settings, seed, folder, known, watch.on_log)
+    both = torch.nn.ModuleDict({"model": model, "beside": head})
+    summary = _run(both, losses, settings, seed, folder, known, watch.on_log)
     summary |= watch.restore_best()
     model.requires_grad_(True).eval()
     return summary
@@ -226,7 +251,7 @@ def _best(
 
 
 def _run(
-    model: EncoderModel,
+    model: torch.nn.Module,
     losses: Callable[[int], Iterable[Part]],
     settings: EncoderSettings,
     seed: int,

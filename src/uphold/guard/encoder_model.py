@@ -73,16 +73,21 @@ class EncoderModel(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """(harm logits (B, 2), clause logits (B, K)), float32."""
+        read_BE = self.features(batch)
+        with torch.autocast(read_BE.device.type, enabled=False):  # the heads are small and decide: full precision
+            harm_B2 = self.harm(self.dropout(read_BE))
+            clause_BK = self.clause(self.dropout(read_BE[:, : self.clause.in_features]))
+        return harm_B2, clause_BK
+
+    def features(self, batch: Batch) -> torch.Tensor:
+        """Mean and maximum of the last layer over each row's tokens, float32 (B, 2 D)."""
         extra = {"token_type_ids": batch.types_BT} if self.has_types else {}
         out = self.encoder(input_ids=batch.ids_BT, attention_mask=batch.mask_BT, **extra)
         hidden_BTD = out.last_hidden_state.float()
         mask_BT1 = batch.mask_BT[..., None].float()
         mean_BD = (hidden_BTD * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1)
         peak_BD = (hidden_BTD + (1 - mask_BT1) * _FAR_BELOW).amax(1)
-        with torch.autocast(hidden_BTD.device.type, enabled=False):  # the heads are small and decide: full precision
-            harm_B2 = self.harm(self.dropout(torch.cat([mean_BD, peak_BD], dim=1)))
-            clause_BK = self.clause(self.dropout(mean_BD))
-        return harm_B2, clause_BK
+        return torch.cat([mean_BD, peak_BD], dim=1)
 
 
 class Backbone(NamedTuple):
