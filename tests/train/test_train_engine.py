@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from train_launch import end, preload, start
 from train_tiny import capitals, exchange, read_lines, tiny_model, tiny_tokenizer, user
 from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM
 
@@ -140,48 +135,16 @@ def test_another_reference_is_used_and_its_hash_recorded(tmp_path, model, tokeni
     assert settings["reference"] != settings["policy"]
 
 
-CHILD = """
-import sys
-import torch
-torch.set_num_threads(1)
-from pathlib import Path
-from train_tiny import *
-from test_train_engine import train
-from uphold.train import parallel
-out = Path(sys.argv[1])
-for method in sys.argv[2:]:
-    train(method, out / method)
-"""
+def train_all(methods, out):
+    for method in methods:
+        train(method, out / method)
 
 
 @pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(tmp_path):
     methods = ["sft", "beta", "kto"]
-    (tmp_path / "child.py").write_text(CHILD)
-    shared = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": free_port(),
-        "ACCELERATE_USE_CPU": "true",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, tmp_path / "child.py", tmp_path / "two", *methods]
-    with contextlib.ExitStack() as stack:
-        started = []
-        for rank in ("0", "1"):
-            process = subprocess.Popen(
-                command,
-                env={**shared, "RANK": rank, "LOCAL_RANK": rank},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            started.append(stack.enter_context(process))
-            stack.callback(process.kill)
-        said = [process.communicate(timeout=300)[0] for process in started]
-    assert [process.returncode for process in started] == [0, 0], said
+    preload("test_train_engine")
+    assert end(start(train_all, methods, tmp_path / "two")) == [0, 0]
     for method in methods:
         one = train(method, tmp_path / "one" / method)
         folder = tmp_path / "two" / method
@@ -190,18 +153,10 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
         assert json.loads((folder / "train.json").read_text())["n_steps"] == 3
 
 
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
-
-
-@pytest.mark.parametrize("command", ["cai", "rlaif", "grpo"])
-def test_what_samples_while_it_trains_refuses_several_processes(command, tmp_path, monkeypatch, capsys):
+def test_a_chain_of_stages_refuses_several_processes(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    options = ["--reward", "expected"] if command == "grpo" else ["--constitution", "storefront"]
-    assert run(["train", command, "builtin:clerk", *options, "--out", str(tmp_path / "out")]) == 2
+    assert run(["train", "cai", "builtin:clerk", "--constitution", "storefront", "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert "runs in one process, and 2 were launched" in said
-    assert "sampler: openai:URL#NAME" in said
+    assert "Several processes are taken by: sft, dpo, kto, reward, grpo, ppo, safe, rlaif, rlhf." in said
     assert not (tmp_path / "out").exists()

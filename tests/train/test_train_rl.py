@@ -199,7 +199,7 @@ def test_a_loss_that_is_no_number_stops_the_run_keeps_the_checkpoint_and_names_t
         return [3e38] * 16 if scored.step == 3 else None  # their mean is beyond what float32 holds
 
     with pytest.raises(
-        Diverged, match=r"training stopped at step 3: .* completions to samples [0-9a-f]{16}.*"
+        Diverged, match=r"training stopped at step 3: .* completions 0, 1, .* to samples [0-9a-f]{16}.*"
     ) as caught:
         rl(tiny_model(), tiny_tokenizer(), SAMPLES, LETTER, tmp_path, config, on_batch=poison)
     assert f"The last good checkpoint is in {tmp_path / 'checkpoints'}" in str(caught.value)

@@ -51,10 +51,12 @@ def run(method: str, out: Path, pause_s: float = 0.0) -> str:
     return done.summary["weights"]
 
 
-def recipe(method: str, out: Path, pause_s: float, on_log: Callable[[dict[str, float]], None]) -> str:
-    """Critique and revision, or AI labels, with models that take their time."""
+def recipe(
+    method: str, out: Path, pause_s: float, on_log: Callable[[dict[str, float]], None], **settings: object
+) -> str:
+    """Critique and revision, or AI labels, with models that take their time. settings: more of the training's."""
     samples = [harmful(f"acid {i}?", "acid") for i in range(80)]
-    rest = {"checkpoint_every": 3, "batch_tokens": 600, "epochs": 8}
+    rest = {"checkpoint_every": 3, "batch_tokens": 600, "epochs": 8, **settings}
     if method == "cai":
         model = Actor("use acid", name="actor", latency_s=pause_s)
         slow = FakeChat(critic, name="critic", latency_s=pause_s)

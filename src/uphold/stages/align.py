@@ -18,6 +18,7 @@ from uphold.core.store import StageResult
 from uphold.models import Chat, Weights, load, load_weights
 from uphold.project import Align
 from uphold.stages.context import Context, digest_of, load_samples, model_folder
+from uphold.train import parallel
 from uphold.train.blend import blend
 from uphold.train.cai import CAIConfig, cai
 from uphold.train.critics import Mixed
@@ -39,6 +40,7 @@ class Aligned(NamedTuple):
 
 def run(ctx: Context, prompts: StageResult) -> Aligned:
     """Supervised training, then preference training where the project asks for it, then the blend."""
+    parallel.require_alone("alignment inside a run folder")
     align = ctx.project.align
     assert align is not None
     base = load_weights(ctx.project.model or "")

@@ -6,7 +6,9 @@ to harmful prompts, with its own unrevised answers to the benign ones mixed in s
 (`recovery.py`). In deliberative mode (Guan et al. 2024, arXiv:2412.16339) the model answers harmful prompts with the clauses before
 its eyes, the answers that the critic finds innocent are taught, and the clauses are dropped from the prompt. Leaves
 `OUT/revisions.jsonl` (every round of every reply, with clause and critique), `OUT/exchanges.jsonl` (what was trained on), `OUT/cai.json`
-(counts) and what `sft.py` leaves. Left out: human-written revisions (mix them in as `helpful`).
+(counts) and what `sft.py` leaves.
+Of several processes the first asks the models while the others wait; all train.
+Left out: human-written revisions (mix them in as `helpful`).
 """
 
 from __future__ import annotations
@@ -75,11 +77,12 @@ def cai(
     as they are. shots: worked examples shown to the critic. journal: where model calls are kept (default `OUT/journal.jsonl`), so
     that a changed clause asks only what it changes. Raises DataError when nothing was revised, and as `sft` does.
     """
-    parallel.require_alone("Constitutional AI")
     out = Path(out_dir)
     with hold(out):
-        exchanges, counts = _material(
-            model, critic or model, constitution, harmful, benign, helpful, shots, out, config, journal
+        exchanges, counts = parallel.by_main(
+            lambda: _material(
+                model, critic or model, constitution, harmful, benign, helpful, shots, out, config, journal
+            )
         )
     done = sft(model.model, model.tokenizer, exchanges, out, config.sft, on_log=on_log)
     return Trained(done.path, {**done.summary, "cai": counts}, done.reused)

@@ -17,6 +17,7 @@ from uphold.core.errors import ConfigError, DataError, ModelError
 from uphold.core.files import read_json, write_json
 from uphold.core.records import Exchange, Preference, digest
 from uphold.core.seeds import derive
+from uphold.train import parallel
 from uphold.train.policy import Trained
 from uphold.train.reward_model import RewardConfig, RewardModel, train_reward
 from uphold.train.reward_net import Base
@@ -123,7 +124,7 @@ def train_ensemble(
         done.append(train_reward(base, preferences, out / f"member-{i}", own, on_log=on_log))
         members.append({"folder": f"member-{i}", "identity": RewardModel.load(out / f"member-{i}").identity()})
     kept = {"combine": combine, "lam": lam, "members": members}
-    write_json(out / "ensemble.json", kept)
+    parallel.by_main(lambda: write_json(out / "ensemble.json", kept))
     summary = {**done[0].summary, **kept, "members": [{**m, **d.summary} for m, d in zip(members, done, strict=True)]}
     return Trained(out, summary, reused=all(d.reused for d in done))
 

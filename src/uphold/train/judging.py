@@ -1,17 +1,18 @@
 """What a step's completions earned: rewards by component, costs by clause, the gold score, and the totals the update goes by.
 
 Takes rollouts; gives `Scored`. Here stand all refusals of material that cannot teach: empty completions, scores that are no numbers,
-nothing scored, rewards without any difference.
+nothing scored, rewards without any difference. Of several processes the first alone scores, and tells the others.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from uphold.core.errors import DataError
+from uphold.train import parallel
 from uphold.train.losses.policy import overlong_penalty
 from uphold.train.rewards import Reward, Scores, scored
 from uphold.train.rl_config import RLConfig
@@ -62,6 +63,10 @@ class Judges:
 
     def score(self, step: int, rollouts: list[Rollout]) -> Scored:
         """The scores, with overlong completions punished or left out and `on_batch` heard. DataError when there is nothing to learn."""
+        told = parallel.by_main(lambda: replace(self._scored(step, rollouts), rollouts=[]))
+        return replace(told, rollouts=rollouts)
+
+    def _scored(self, step: int, rollouts: list[Rollout]) -> Scored:
         if not any(r.text.strip() for r in rollouts):
             raise DataError(
                 f"step {step}: every completion is empty. The model ends its reply at once: check the chat template, or start from a "

@@ -59,7 +59,8 @@ class Part:
     numbers for the log, averaged over the parts that have them, by `weight` (such as how many items it is about). batch: what the
     batch was made of, in words; named in errors.
     update: the weights are updated after this part, and the step goes on with the next minibatch; after the last part with a loss
-    they always are. The loss of a step with several updates is their mean. Of several processes each yields as many updates.
+    they always are. The loss of a step with several updates is their mean. Of several processes each yields as many updates: one that
+    has no share of a minibatch yields a part without loss that says `update`, and takes the update of the others.
     """
 
     loss: torch.Tensor | None
@@ -225,15 +226,14 @@ def _one_step(
             break
         n_tokens += part.n_tokens
         sums = _added(sums, {key: (part.weight * value, part.weight) for key, value in part.metrics.items()})
-        if part.loss is None:
-            continue
-        value = part.loss.item()
-        batches.append(part.batch)
-        if not math.isfinite(value):
-            _update(optimiser, grad_clip, step, batches, folder, failed=value)
-        part.loss.backward()
-        loss += value
-        is_pending = not part.update
+        if part.loss is not None:
+            value = part.loss.item()
+            batches.append(part.batch)
+            if not math.isfinite(value):
+                _update(optimiser, grad_clip, step, batches, folder, failed=value)
+            part.loss.backward()
+            loss += value
+            is_pending = not part.update
         if part.update:
             norms.append(_update(optimiser, grad_clip, step, batches, folder))
     if is_pending or not norms:

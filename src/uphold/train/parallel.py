@@ -2,22 +2,28 @@
 
 Every process holds the whole model and takes its share of a step's parts; gradients are added over all of them before the update, so
 the step is the one a single process would take (equal up to the order of additions). The first process alone writes. With one process every
-function here does nothing. Left out: weights split over devices (FSDP, DeepSpeed), folders that the processes do not share, and
-what samples while it trains (`require_alone`).
+function here does nothing. What is asked, scored or written once is asked, scored and written by the first process (`by_main`). Left
+out: weights split over devices (FSDP, DeepSpeed), folders that the processes do not share, and chains of stages with measurements
+between them (`require_alone`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 
-from uphold.core.errors import Unsupported
+from uphold.core.errors import Unsupported, UpholdError
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(
+    days=1
+)  # while the first process alone asks a judge; one that dies is noticed at once all the same
 
 
 def join() -> None:
@@ -25,7 +31,7 @@ def join() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not _is_on():
         from accelerate import PartialState
 
-        PartialState(cpu=not torch.cuda.is_available())
+        PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
 
 
 def _is_on() -> bool:
@@ -46,13 +52,12 @@ def is_main() -> bool:
 
 
 def require_alone(what: str) -> None:
-    """Raise Unsupported when `what`, which samples while it trains, was launched as several processes."""
+    """Raise Unsupported when `what`, which does more than train, was launched as several processes."""
     n = max(world_size(), int(os.environ.get("WORLD_SIZE", "1")))
     if n > 1:
         raise Unsupported(
-            f"{what} runs in one process, and {n} were launched: each would sample replies of its own and train another model. Start "
-            "it without accelerate. sft, dpo, kto and reward take several processes; sampling gets faster with `sampler: "
-            "openai:URL#NAME`, a server of the model on all devices."
+            f"{what} runs in one process, and {n} were launched: each would make a run of its own in the same folder. Start it without "
+            "accelerate. Several processes are taken by: sft, dpo, kto, reward, grpo, ppo, safe, rlaif, rlhf."
         )
 
 
@@ -73,6 +78,32 @@ def gather(value: Any) -> list[Any]:
 def from_main(value: Any) -> Any:
     """The first process's value, on all."""
     return gather(value)[0]
+
+
+def collect(work: Callable[[], T]) -> list[T]:
+    """What `work` gives in every process, in their order, on all. An UpholdError of one is raised in every one."""
+    if world_size() == 1:
+        return [work()]
+    value, failed = None, None
+    try:
+        value = work()
+    except UpholdError as error:
+        failed = error
+    everywhere = gather((value, failed and (type(failed), str(failed))))
+    if failed is not None:
+        raise failed
+    for _, told in everywhere:
+        if told is not None:
+            kind, message = told
+            theirs = kind.__new__(kind)  # some make their message themselves
+            theirs.args = (message,)
+            raise theirs
+    return [value for value, _ in everywhere]
+
+
+def by_main(work: Callable[[], T]) -> T:
+    """What `work` gives in the first process, which alone does it; on all. So is an UpholdError it raises."""
+    return cast(T, collect(lambda: work() if is_main() else None)[0])
 
 
 def add(tensor: torch.Tensor) -> torch.Tensor:

@@ -138,22 +138,21 @@ def hold(out: Path) -> Iterator[None]:
     Of several processes of one launch the first holds it for all.
     """
     parallel.join()
-    if not parallel.is_main():
-        parallel.from_main(None)
+    with contextlib.ExitStack() as locks:
+        parallel.by_main(lambda: _lock(out, locks))
         yield
-        return
+
+
+def _lock(out: Path, locks: contextlib.ExitStack) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = open(out / ".lock", "w")
+        lock = locks.enter_context(open(out / ".lock", "w"))
     except OSError as error:
         raise store_error(out, "open the folder", error) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(f"{out}: another process is training in this folder. Wait for it or stop it.") from None
-        parallel.from_main(None)
-        yield
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StoreError(f"{out}: another process is training in this folder. Wait for it or stop it.") from None
 
 
 def finished(out: Path, settings: Mapping[str, Any]) -> Trained | None:

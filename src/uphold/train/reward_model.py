@@ -10,7 +10,6 @@ of several aspects, generative judges (see `labels.py`).
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from uphold.core.records import Exchange, Preference, Record
 from uphold.core.seeds import split_of
 from uphold.train import parallel
 from uphold.train.batches import EncodedSet, Plan
+from uphold.train.explain import read_log
 from uphold.train.loop import Part, Schedule, fit
 from uphold.train.losses.reward import bradley_terry_loss, correlation, two_head_loss
 from uphold.train.policy import LoRA, Trained, finish, finished, hold, trainable, weights_digest
@@ -215,7 +215,7 @@ def _train(
     if config.lora is not None:
         net.body = net.body.merge_and_unload()
     settled = _settle(net, pairs, learning, held)
-    lines = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = read_log(out / "log.jsonl")
     epoch = min(len(plan.epoch(0)), len(lines))
     results = {
         "n_pairs": len(learning),

@@ -5,7 +5,9 @@ variants, RLOO, REINFORCE++ and PPO are settings of one loop (`RLStep.__call__`)
 Leaves `OUT/model`, `OUT/log.jsonl` (a line a step), `OUT/completions.jsonl` (every completion with every reward component) and
 `OUT/train.json`. A run killed at any step goes on from its last checkpoint and ends with the same bits on a CPU: prompts and draws
 follow from the step number and the weights; KL coefficient, multipliers and history are in the checkpoint.
-Left out: several processes, several turns, a critic with a body of its own.
+Several processes share the prompts to draw, the reading and every update; the first alone judges, writes and probes, and what it finds
+goes to all, so that the step is the one a single process takes, up to the order of additions (`parallel.py`).
+Left out: several turns, a critic with a body of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ import numpy as np
 import torch
 
 from uphold.core.errors import UpholdError
-from uphold.core.files import read_jsonl
 from uphold.core.journal import Journal
 from uphold.core.records import Sample, digest
 from uphold.models.doors import load
@@ -30,6 +31,7 @@ from uphold.train import parallel
 from uphold.train.advantages import Earned, completion_advantages, critic_advantages
 from uphold.train.batches import check_tokenizer
 from uphold.train.constraints import Constraint, Multipliers
+from uphold.train.explain import read_log
 from uphold.train.judging import Judges, OnBatch, Scored, mean
 from uphold.train.kl import KLCoefficient
 from uphold.train.loop import Kept, Part, fit
@@ -41,6 +43,7 @@ from uphold.train.rl_config import RLConfig
 from uphold.train.rl_report import OnLog, Report
 from uphold.train.rl_update import Material, Rules, Sums, encode_rollouts, micro_batches, micro_loss, read, reply_mask
 from uphold.train.rollout import EngineSampler, Prompts, Rollout, Sampler, ServerSampler
+from uphold.train.sft import name_rows
 from uphold.train.watch import WINDOW, explain, means
 
 __all__ = ["RLConfig", "Scored", "rl"]
@@ -75,11 +78,10 @@ def rl(
     greedily every `probe_every` steps for the over-refusal rate.
     on_log: called with every step's line; a text it returns stops the run after that step, as its reason. on_batch: called with the
     step's `Scored` before the update; a list it returns replaces the totals (None leaves that completion out). Neither is part of
-    the settings a folder is checked against.
+    the settings a folder is checked against. Of several processes the first alone calls rewards, costs, gold and both of these.
     Raises DataError on prompts or rewards that cannot teach, UpholdError when policy and reference differ at step 0, StoreError when
     out_dir holds another run, Diverged on NaN.
     """
-    parallel.require_alone("reinforcement learning")
     model = start if isinstance(start, torch.nn.Module) else start.model
     tokenizer = start.tokenizer if tokenizer is None else tokenizer
     check_tokenizer(tokenizer)
@@ -151,17 +153,23 @@ class RLStep:
             for rows in np.array_split(rng.permutation(used), min(config.n_minibatches, len(used))):
                 micros = micro_batches(material.data.lengths.tolist(), rows.tolist(), self.micro_tokens)
                 n_tokens = int(material.mask_BT[rows].sum())
-                for i, micro in enumerate(micros):
+                mine = parallel.share(micros)
+                for i, micro in enumerate(mine):
                     batch = material.data.batch(micro).to(device)
                     loss = micro_loss(
                         self.policy, self.value, material, micro, batch, self._rules(), len(rows), n_tokens, sums
                     )
-                    is_last = i + 1 == len(micros)
+                    is_last = i + 1 == len(mine)
                     yield Part(loss, batch.n_tokens, batch=_named(epoch, micro, found), update=is_last)
-        line = self.report.line(found, material, drawn_BT, sums, self._prices())
+                if not mine:  # a minibatch of fewer completions than processes
+                    yield Part(None, 0, update=True)
+            if epoch == 0:
+                sums.pool_logprobs()
+        sums.pool()
+        line = parallel.by_main(lambda: self.report.line(found, material, drawn_BT, sums, self._prices()))
         self.beta.update(line["kl"])
         self.multipliers.update({name: mean(values) for name, values in found.costs.items()})
-        yield Part(None, 0, line)
+        yield Part(None, 0, line if parallel.is_main() else {})
 
     def run(self, settings: Mapping[str, Any], on_log: OnLog | None) -> Trained:
         """All steps, then the folder."""
@@ -190,7 +198,7 @@ class RLStep:
         finally:
             self._close()
             self.report.close()
-        lines = [line for _, line in read_jsonl(self.out / "log.jsonl")]
+        lines = read_log(self.out / "log.jsonl")
         results = {
             "n_prompts": len(self.prompts),
             "n_dropped": self.prompts.n_dropped,
@@ -222,7 +230,7 @@ class RLStep:
         if step == 0 and old_BT is not None:
             self._check_start(old_BT, ref_BT)
         old_for_update = old_BT if n_updates > 1 else None
-        if isinstance(self.sampler, ServerSampler):
+        if config.sampler != "engine":
             old_for_update = ref_BT  # what the server drew with: the weights the run started from
         kl_BT = torch.zeros_like(ref_BT)
         if config.is_kl_in_reward and old_BT is not None:
@@ -295,16 +303,17 @@ class RLStep:
         config = self.config
         if config.sampler == "engine":
             return EngineSampler(self.local, config.temperature, config.max_new_tokens, config.seed), lambda: None
-        journal = Journal(self.out / "journal.jsonl")
+        journal = Journal(self.out / "journal.jsonl") if parallel.is_main() else None
+        close = journal.close if journal is not None else lambda: None
         sampler = ServerSampler(
             load(config.sampler), self.local, journal, config.temperature, config.max_new_tokens, config.seed
         )
         try:
             sampler.check(self.prompts.at(0, config.prompts_per_step))
         except UpholdError:
-            journal.close()
+            close()
             raise
-        return sampler, journal.close
+        return sampler, close
 
     def _parts(self) -> dict[str, Kept]:
         return {"kl": self.beta, "multipliers": self.multipliers, "watch": self.report.watch, "judges": self.judges}
@@ -321,7 +330,7 @@ class RLStep:
 def _named(epoch: int, rows: Sequence[int], found: Scored) -> str:
     ids = list(dict.fromkeys(found.rollouts[r].sample.id for r in rows))
     shown = ", ".join(ids[:10]) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
-    return f"epoch {epoch + 1}, completions to samples {shown}"
+    return f"epoch {epoch + 1}, completions {name_rows(rows)} to samples {shown}"
 
 
 def _drawn(rollouts: Sequence[Rollout], mask_BT: torch.Tensor) -> torch.Tensor | None:

@@ -1,6 +1,7 @@
 """What a run of reinforcement learning writes while it goes: the step's line, every completion, and alarms.
 
-`OUT/completions.jsonl` is only ever added to; on resume, lines of steps that are run again are cut off first.
+`OUT/completions.jsonl` is only ever added to; on resume, lines of steps that are run again are cut off first. Of several
+processes the first alone writes, probes and is listened to.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from uphold.core.records import Sample, canonical_json
 from uphold.models.base import Sampling
 from uphold.models.local import LocalModel
+from uphold.train import parallel
 from uphold.train.judging import Scored, numbers
 from uphold.train.loop import StepLog
 from uphold.train.losses.policy import kl_tokens
@@ -64,7 +66,7 @@ class Report:
         return line
 
     def seen(self, line: dict[str, float], on_log: OnLog | None) -> None:
-        """After a step: the watch, alarms, and whoever listens; any of them may stop the run."""
+        """After a step: the watch, alarms, and whoever listens (in the first process); any of them may stop the run, for all."""
         self.watch.see(line)
         gap = line.get("sampler_gap", 0.0)
         if gap > GAP_ALARM:
@@ -73,7 +75,7 @@ class Report:
             if self._config.on_gaming == "stop":
                 self.watch.stopped = why
             self._warn("gaming", f"step {line['step']}: {why}")
-        if on_log is not None and isinstance(why := on_log(line), str):
+        if on_log is not None and isinstance(why := parallel.by_main(lambda: on_log(line)), str):
             self.watch.stopped = self.watch.stopped or why
 
     def sync(self) -> None:
@@ -85,7 +87,7 @@ class Report:
             self._completions.close()
 
     def _warn(self, what: str, message: str) -> None:
-        if what not in self._has_warned:  # once is enough: the log has every step
+        if what not in self._has_warned and parallel.is_main():  # once is enough: the log has every step
             self._has_warned.add(what)
             log.warning(message)
 

@@ -2,13 +2,14 @@
 
 Takes rollouts and advantages; gives padded matrices, the log-probs that policy and reference give them, and losses for `loop.fit`.
 Old log-probs are the trainer's own: computed again before the first update, or, where there is only one update, the very ones it steps
-on. What the sampler drew with serves to measure the gap alone.
+on. What the sampler drew with serves to measure the gap alone. Several processes read their shares and add them up.
 
 Shape keys: B completions, T reply tokens, N reply tokens of a micro-batch, H value heads.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from uphold.train import parallel
 from uphold.train.batches import Batch, EncodedSet
 from uphold.train.losses.logprobs import reply_outputs, sum_by_row
 from uphold.train.losses.policy import Aggregation, KLEstimator, aggregate, clipped_surrogate, kl_tokens, value_loss
@@ -64,6 +66,17 @@ class Sums:
     value: float = 0.0
     logprobs: dict[int, torch.Tensor] = field(default_factory=dict)  # of each completion when it was first stepped on
 
+    def pool_logprobs(self) -> None:
+        """After the first pass, in which every completion was stepped on by one process: all know all."""
+        self.logprobs = {row: values for share in parallel.gather(self.logprobs) for row, values in share.items()}
+
+    def pool(self) -> None:
+        """After the step: all know the totals over all."""
+        names = ("n_tokens", "entropy", "clipped", "n_clippable", "value")
+        shares = parallel.gather([getattr(self, name) for name in names])
+        for name, values in zip(names, zip(*shares, strict=True), strict=True):
+            setattr(self, name, sum(values))
+
 
 def encode_rollouts(rollouts: Sequence[Rollout], pad_id: int) -> EncodedSet:
     """Prompt and reply of each as one row, the loss on the reply."""
@@ -84,10 +97,12 @@ def reply_mask(rollouts: Sequence[Rollout], device: torch.device) -> torch.Tenso
 
 
 def micro_batches(lengths: Sequence[int], rows: Sequence[int], tokens: int) -> list[list[int]]:
-    """Rows cut, in order of length, into parts of at most `tokens` padded tokens (one row at least)."""
+    """Rows cut, in order of length, into parts of at most `tokens` padded tokens (one row at least), and one for each process where
+    rows suffice."""
     parts: list[list[int]] = []
+    most = math.ceil(len(rows) / parallel.world_size())
     for row in sorted(rows, key=lambda r: (lengths[r], r)):
-        if parts and lengths[row] * (len(parts[-1]) + 1) <= tokens:
+        if parts and len(parts[-1]) < most and lengths[row] * (len(parts[-1]) + 1) <= tokens:
             parts[-1].append(row)
         else:
             parts.append([row])
@@ -106,12 +121,15 @@ def read(
     """Log-probs (B, T), 0 outside the mask, and with a value head values (B, T, H)."""
     found_BT = torch.zeros(mask_BT.shape, device=mask_BT.device)
     values_BTH = None if value is None else torch.zeros(*mask_BT.shape, len(value.bias_H), device=mask_BT.device)
-    for rows in micro_batches(data.lengths.tolist(), range(len(data)), tokens):
+    for rows in parallel.share(micro_batches(data.lengths.tolist(), range(len(data)), tokens)):
         logprobs_N, _, hidden_ND = reply_outputs(policy, data.batch(rows).to(mask_BT.device), temperature)
         order = _aligned(rows, mask_BT)
         found_BT[order] = logprobs_N
         if value is not None and values_BTH is not None:
             values_BTH[order] = value(hidden_ND)
+    parallel.add(found_BT)
+    if values_BTH is not None:
+        parallel.add(values_BTH)
     return found_BT, values_BTH
 
 

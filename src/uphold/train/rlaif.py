@@ -6,7 +6,8 @@ dropped and counted. The soft labels, with helpful pairs of people where there a
 (`how: dpo`), or as in the paper through a preference model in `OUT/reward`, whose health is checked before the model is trained
 against it by reinforcement (`how: rl`). Either way the model is held to itself as the reference. Leaves
 `OUT/comparisons.jsonl` (every pair, kept or not), `OUT/preferences.jsonl`, `OUT/rlaif.json` (counts) and what the training leaves.
-Left out: rounds of new comparisons (run it again on its own result).
+Of several processes the first asks the models while the others wait; all train. Left out: rounds of new comparisons (run it again on
+its own result).
 """
 
 from __future__ import annotations
@@ -84,11 +85,10 @@ def rlaif(
     (people's, for example) to mix in as they are. journal: where model calls are kept (default `OUT/journal.jsonl`). Raises DataError
     when no pair was preferred either way, and as `dpo` does.
     """
-    parallel.require_alone("AI feedback")
     out = Path(out_dir)
     with hold(out):
-        preferences, counts = _material(
-            model, judge or model, before, constitution, samples, helpful, out, config, journal
+        preferences, counts = parallel.by_main(
+            lambda: _material(model, judge or model, before, constitution, samples, helpful, out, config, journal)
         )
     if config.how == "dpo":
         done = dpo(model.model, model.tokenizer, preferences, out, config.dpo, on_log=on_log)
@@ -96,7 +96,7 @@ def rlaif(
     body = getattr(model.model, "base_model", model.model)
     base = Base(body, model.tokenizer, "causal", model.spec)
     reward, card, _ = learn_reward(base, preferences, out / "reward", config.rl)
-    require_healthy(reward, config.rl.force)
+    parallel.by_main(lambda: require_healthy(reward, config.rl.force))
     done = rl(model, model.tokenizer, samples, reward, out, config.rl.rl, on_log=on_log)
     health = {"is_healthy": card.is_healthy, "problems": card.problems}
     return Trained(done.path, {**done.summary, "rlaif": counts, "health": health}, done.reused)

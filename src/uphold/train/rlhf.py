@@ -3,7 +3,9 @@
 Takes votes of people on pairs; leaves `OUT/labels` (the agreement report and the pairs with soft labels), `OUT/reward` (an ensemble of
 reward models), `OUT/reward/health` (its card, on prompts held out), `OUT/rl` (the policy with every completion) and `OUT/rlhf.json`. Each
 stage is found again by the settings it was made with, so a killed run goes on where it was. A sick reward model stops the run before
-any reinforcement learning, unless told otherwise. Left out: rounds of new comparisons on the new policy (run it again on them).
+any reinforcement learning, unless told otherwise.
+Of several processes the first reads the votes and makes the card; all train.
+Left out: rounds of new comparisons on the new policy (run it again on them).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pydantic import Field
 from uphold.core.files import write_json, write_jsonl
 from uphold.core.records import Preference, Record, Sample
 from uphold.train import parallel
-from uphold.train.comparisons import Labels, Vote, agreement, preferences_of
+from uphold.train.comparisons import Agreement, Labels, Vote, agreement, preferences_of
 from uphold.train.ensemble import EnsembleReward, train_ensemble
 from uphold.train.health import HealthCard, health_card, require_healthy
 from uphold.train.policy import Trained
@@ -63,14 +65,11 @@ def rlhf(
     base: the backbone of the reward model. gold: a score that training never sees, logged at every step. Raises UpholdError on a sick
     reward unless `force`, DataError on votes that say nothing, and as `train_reward` and `rl`.
     """
-    parallel.require_alone("RLHF")
+    parallel.join()
     out = Path(out_dir)
-    report = agreement(votes, config.seed)
-    pairs = preferences_of(votes, config.labels)
-    write_json(out / "labels" / "agreement.json", report)
-    write_jsonl(out / "labels" / "preferences.jsonl", pairs)
+    report, pairs = parallel.by_main(lambda: _labels(votes, out / "labels", config))
     reward, card, learnt = learn_reward(base, pairs, out / "reward", config)
-    require_healthy(reward, config.force)
+    parallel.by_main(lambda: require_healthy(reward, config.force))
     done = rl(policy, policy.tokenizer, prompts, reward, out / "rl", config.rl, gold=gold, on_log=on_log)
     summary = {
         **done.summary,
@@ -80,8 +79,16 @@ def rlhf(
         "health": {"is_healthy": card.is_healthy, "problems": card.problems},
         "was_forced": config.force and not card.is_healthy,
     }
-    write_json(out / "rlhf.json", {**summary, "card": card})
+    parallel.by_main(lambda: write_json(out / "rlhf.json", {**summary, "card": card}))
     return Trained(done.path, summary, done.reused)
+
+
+def _labels(votes: Sequence[Vote], out: Path, config: RLHFConfig) -> tuple[Agreement, list[Preference]]:
+    """How far the votes agree, and the pairs they make; both written."""
+    report, pairs = agreement(votes, config.seed), preferences_of(votes, config.labels)
+    write_json(out / "agreement.json", report)
+    write_jsonl(out / "preferences.jsonl", pairs)
+    return report, pairs
 
 
 def learn_reward(
@@ -97,4 +104,5 @@ def learn_reward(
     else:
         learnt = train_ensemble(base, learning, out, own, n=config.members, combine=config.combine, lam=config.lam)
         reward = EnsembleReward.load(out)
-    return reward, health_card(reward, held, out / "health", seed=config.seed), learnt.summary
+    card = parallel.by_main(lambda: health_card(reward, held, out / "health", seed=config.seed))
+    return reward, card, learnt.summary

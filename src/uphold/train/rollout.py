@@ -4,7 +4,9 @@ Prompts come as samples; the position in them follows from the step number and t
 it would have asked. `EngineSampler` draws with the model in training itself, whose weights reach the decoding engine in memory
 after every update, and keeps the log-probs that each token was drawn with. `ServerSampler` asks an OpenAI-compatible server (vLLM,
 `uphold models serve`), which keeps serving the weights the run started from: its completions are then draws from the reference, and
-`train.rl` weighs them as such. Left out: pushing weights into a server, several turns, tools.
+`train.rl` weighs them as such. Several processes share the prompts of a step (a server is asked by the first alone) and all get all
+completions; what is drawn follows from prompt, step and place, not from who draws.
+Left out: pushing weights into a server, several turns, tools.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from uphold.models.base import Chat, Sampling
 from uphold.models.decode import Row
 from uphold.models.journalled import journalled
 from uphold.models.local import LocalModel
+from uphold.train import parallel
 
 PROBED = 4  # prompts on which a server must answer as the model the run starts from
 
@@ -109,7 +112,7 @@ class Prompts:
 
 class Sampler(Protocol):
     def draw(self, prompts: Sequence[Prompt], group_size: int, step: int) -> list[Rollout]:
-        """`group_size` completions of each prompt, those of one prompt behind each other."""
+        """`group_size` completions of each prompt, those of one prompt behind each other; all of them on every process."""
         ...
 
 
@@ -122,9 +125,16 @@ class EngineSampler:
 
     def draw(self, prompts: Sequence[Prompt], group_size: int, step: int) -> list[Rollout]:
         """See `Sampler`. Raises ModelError when the model's numbers are not finite."""
-        asked = [(group, p) for group, p in enumerate(prompts) for _ in range(group_size)]
+        mine = parallel.share(list(enumerate(prompts)))
+        found = parallel.collect(lambda: self._draw(mine, group_size, step))
+        return sorted((r for part in found for r in part), key=lambda r: r.group)
+
+    def _draw(self, prompts: Sequence[tuple[int, Prompt]], group_size: int, step: int) -> list[Rollout]:
+        """Completions of (place in the step, prompt) pairs; a draw's seed is that of its place among all of the step."""
+        asked = [(group, p) for group, p in prompts for _ in range(group_size)]
         rows = []
-        for i, (_, p) in enumerate(asked):
+        for n, (group, p) in enumerate(asked):
+            i = group * group_size + n % group_size
             key = hashlib.sha256(str(p.ids).encode()).hexdigest()
             rows.append(Row(p.ids, key, derive(self._seed, "rollout", step, i), self._sampling.max_new_tokens))
         made = []
@@ -144,14 +154,18 @@ class ServerSampler:
     """Draws from a server that serves the model the run starts from. Calls are kept in the journal, so none is made twice."""
 
     def __init__(
-        self, chat: Chat, local: LocalModel, journal: Journal, temperature: float, max_new_tokens: int, seed: int
+        self, chat: Chat, local: LocalModel, journal: Journal | None, temperature: float, max_new_tokens: int, seed: int
     ) -> None:
-        self._chat = journalled(chat, journal, label="")
+        """journal: None in a process that does not ask."""
+        self._chat = chat if journal is None else journalled(chat, journal, label="")
         self._spec, self._local, self._seed = chat.spec, local, seed
         self._sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens)
 
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Raise ConfigError unless the server answers some prompts greedily as the local model does."""
+        parallel.by_main(lambda: self._check(prompts))
+
+    def _check(self, prompts: Sequence[Prompt]) -> None:
         greedy = self._sampling.model_copy(update={"temperature": 0.0})
         asked = [p.sample.messages for p in prompts[:PROBED]]
         theirs, ours = self._chat.generate(asked, greedy), self._local.generate(asked, greedy)
@@ -165,6 +179,9 @@ class ServerSampler:
 
     def draw(self, prompts: Sequence[Prompt], group_size: int, step: int) -> list[Rollout]:
         """See `Sampler`. Raises ModelError for a reply that never came."""
+        return parallel.by_main(lambda: self._draw(prompts, group_size, step))
+
+    def _draw(self, prompts: Sequence[Prompt], group_size: int, step: int) -> list[Rollout]:
         asked = [(group, p) for group, p in enumerate(prompts) for _ in range(group_size)]
         sampling = self._sampling.model_copy(update={"seed": derive(self._seed, "rollout", step)})
         replies = self._chat.generate([p.sample.messages for _, p in asked], sampling)

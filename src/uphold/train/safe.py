@@ -2,6 +2,7 @@
 
 Takes what `rl.rl` takes, with costs by clause; leaves what it leaves and `OUT/bounds.json`: for every clause the rate on prompts the
 training never saw and its one-sided upper confidence bound. A limit that the training average meets and the bound does not is not met.
+Of several processes all train, the first makes the test.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from uphold.core.files import read_json, write_json
 from uphold.core.records import Sample, digest
 from uphold.models.base import Sampling
 from uphold.models.doors import load_weights
+from uphold.train import parallel
 from uphold.train.constraints import Bound, Constraint, bounds
 from uphold.train.policy import Trained
 from uphold.train.rewards import Reward, Violation, make_reward
@@ -65,7 +67,8 @@ def safe(
     costs = clause_costs(limits, judge, prompts)
     final = clause_costs(limits, judge, held_out)
     done = rl(start, tokenizer, prompts, reward, out_dir, config, costs=costs, **rest)
-    found = _tested(done, held_out, final, config, level, Path(out_dir) / "bounds.json")
+    path = Path(out_dir) / "bounds.json"
+    found = parallel.by_main(lambda: _tested(done, held_out, final, config, level, path))
     return Trained(
         done.path, {**done.summary, "bounds": {k: v.model_dump(mode="json") for k, v in found.items()}}, done.reused
     )

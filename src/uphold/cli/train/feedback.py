@@ -18,9 +18,8 @@ from uphold.cli.train.options import (
     Source,
     open_weights,
     prompts_of,
-    result_of,
     settings_of,
-    text_of,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -77,8 +76,7 @@ def rlhf(
     report = Agreement.model_validate(done.summary["agreement"])
     health = done.summary["health"]
     verdict = "healthy" if health["is_healthy"] else f"SICK, trained against by order: {'; '.join(health['problems'])}"
-    text = "\n".join([agreement_told(report), f"reward model: {verdict}", text_of(done)])
-    emit(result_of(done, model), as_json, text)
+    tell(done, model, as_json, agreement_told(report), f"reward model: {verdict}")
 
 
 def _given(algorithm: str | None, steps: int | None, seed: int | None) -> dict[str, object]:

@@ -21,9 +21,8 @@ from uphold.cli.train.options import (
     open_chat,
     open_weights,
     prompts_of,
-    result_of,
     settings_of,
-    text_of,
+    tell,
 )
 from uphold.cli.train.preference import learnt_of
 
@@ -149,11 +148,7 @@ def rlaif(
     law = Constitution.load(constitution)
     bad, good = prompts_of(law, harmful, benign, source, n_harmful, n_benign, settings.seed)
     done = train(open_weights(model), law, [*bad, *good], out, settings, judge=open_chat(judge))
-    emit(
-        result_of(done, model),
-        as_json,
-        "\n".join([_labels(done), *([learnt_of(done)] if settings.how == "dpo" else []), text_of(done)]),
-    )
+    tell(done, model, as_json, _labels(done), *([learnt_of(done)] if settings.how == "dpo" else []))
 
 
 def _chain(result: dict[str, Any], out: Path) -> str:

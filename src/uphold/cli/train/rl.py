@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uphold.cli.common import Json, emit, table
+from uphold.cli.common import Json, table
 from uphold.cli.train.options import (
     Benign,
     Config,
@@ -21,9 +21,8 @@ from uphold.cli.train.options import (
     lora_of,
     open_weights,
     prompts_of,
-    result_of,
     settings_of,
-    text_of,
+    tell,
 )
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def grpo(
         raise typer.BadParameter("ppo has a command of its own: uphold train ppo", param_hint="--algorithm")
     samples, probe = _samples(constitution, harmful, benign, source, n_harmful, n_benign, n_probe, settings.seed)
     done = _train(model, samples, rewards, gold, probe, out, settings)
-    emit(result_of(done, model), as_json, "\n".join([told(done), text_of(done)]))
+    tell(done, model, as_json, told(done))
 
 
 def ppo(
@@ -143,7 +142,7 @@ def ppo(
     )
     samples, probe = _samples(constitution, harmful, benign, source, n_harmful, n_benign, n_probe, settings.seed)
     done = _train(model, samples, rewards, gold, probe, out, settings)
-    emit(result_of(done, model), as_json, "\n".join([told(done), text_of(done)]))
+    tell(done, model, as_json, told(done))
 
 
 def safe(
@@ -211,7 +210,7 @@ def safe(
         held_out=test, judge=cost_judge, in_place=True,
     )  # fmt: skip
     found = [Bound.model_validate(b) for b in done.summary["bounds"].values()]
-    emit(result_of(done, model), as_json, "\n".join([told(done), *(b.sentence for b in found), text_of(done)]))
+    tell(done, model, as_json, told(done), *(b.sentence for b in found))
     if not all(b.held for b in found):
         raise typer.Exit(1)
 

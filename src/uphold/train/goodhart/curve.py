@@ -21,6 +21,7 @@ from uphold.core.files import read_json, read_jsonl, write_json
 from uphold.core.records import Exchange, Sample
 from uphold.core.seeds import derive
 from uphold.models.base import Sampling
+from uphold.train import parallel
 from uphold.train.goodhart.fits import Point, best_of_n_kl, mean_point
 from uphold.train.policy import Trained, save_trained
 from uphold.train.rewards import Reward, Scores, scored
@@ -178,6 +179,7 @@ def train_to_peak(
     Raises ConfigError with LoRA, whose
     adapter cannot be merged while it is trained.
     """
+    parallel.require_alone("a study of over-optimisation")
     if config.lora is not None:
         raise ConfigError("the gold peak is kept of runs on all weights: leave lora out.")
     model = copy.deepcopy(start.model)

@@ -23,6 +23,7 @@ from uphold.core.measure import paired_difference, proportion
 from uphold.core.progress import progress
 from uphold.core.records import Exchange, Measurement, Record, Sample
 from uphold.models.base import Chat, Sampling
+from uphold.train import parallel
 from uphold.train.ensemble import EnsembleReward
 from uphold.train.hacking.environment import (
     Checker,
@@ -118,6 +119,7 @@ def hack_run(
 
     Raises ConfigError for inoculation without a line.
     """
+    parallel.require_alone("the reward-hacking bench")
     began = time.process_time()
     samples = env.samples("train", config.n_train, seed)
     if response == "inoculation":
@@ -167,6 +169,7 @@ def clean_run(
     env: Environment, start: Any, seed: int, out: str | Path, config: BenchConfig = BenchConfig(), **hooks: Any
 ) -> Path:
     """The same run with the loophole closed: the reward is the truth itself. Returns the run folder, for `monitors.trace`."""
+    parallel.require_alone("the reward-hacking bench")
     samples = env.samples("train", config.n_train, seed)
     true = truth_reward(env, samples)
     rl(start.model, start.tokenizer, samples, true, out, config.rl("nothing", seed), gold=true, **hooks)

@@ -11,7 +11,6 @@ Shape keys: B rows, T tokens, D width, S steps of all rows of a batch.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from uphold.core.files import read_json, write_json
 from uphold.core.records import Exchange, digest
 from uphold.train import parallel
 from uphold.train.batches import EncodedSet, Plan, encode
+from uphold.train.explain import read_log
 from uphold.train.loop import Part, fit
 from uphold.train.losses.reward import step_loss
 from uphold.train.policy import Trained, finish, finished, hold, trainable, weights_digest
@@ -166,7 +166,7 @@ def train_process(
         if config.lora is not None:
             net.body = net.body.merge_and_unload()
         n_labels = sum(v is not None for of in kept for v in of)
-        lines = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        lines = read_log(out / "log.jsonl")
         counts = {"n_replies": len(kept), "n_labels": n_labels, "n_dropped": data.dropped, "reads": config.reads}
         return finish(
             out, net, net.tokenizer, settings, {**counts, "accuracy": lines[-1]["accuracy"], **result.report()}
