@@ -18,6 +18,7 @@ from train_tiny import read_lines, tiny_model, tiny_tokenizer, user
 
 from uphold.core.errors import DataError
 from uphold.core.records import Sample
+from uphold.models.live import pick_device
 from uphold.train import parallel
 from uphold.train.constraints import Constraint
 from uphold.train.policy import LoRA
@@ -171,3 +172,13 @@ def test_what_the_first_process_cannot_score_ends_all_with_the_same_words(two, t
     said = {(tmp_path / f"said-{rank}.txt").read_text() for rank in (0, 1)}
     assert len(said) == 1
     assert said.pop().startswith("step 0: 'broken' scored a completion of sample")
+
+
+def test_each_process_of_a_launch_takes_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert pick_device("auto") == torch.device("cuda", 0)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert pick_device("auto") == torch.device("cuda", 3)
+    monkeypatch.setenv("LOCAL_RANK", "5")  # more processes than devices
+    assert pick_device("auto") == torch.device("cuda", 1)

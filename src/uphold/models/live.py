@@ -7,6 +7,7 @@ yesterday's hash.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -72,9 +73,12 @@ def end_tokens(*settings: Mapping[str, Any]) -> frozenset[int]:
 
 
 def pick_device(name: str) -> torch.device:
-    """'auto' is CUDA where there is one, else the CPU. ConfigError for what torch does not know or have."""
+    """'auto' is CUDA where there is one, else the CPU; of several processes of a launch each takes a GPU of its own. ConfigError for what
+    torch does not know or have."""
+    if name == "auto" and not torch.cuda.is_available():
+        return torch.device("cpu")
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
