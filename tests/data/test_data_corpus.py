@@ -31,14 +31,32 @@ def test_there_are_at_least_10000_rows(rows):
 
 def test_every_category_of_the_assistant_constitution_has_rows_of_both_labels(report):
     clauses = {clause.id for clause in Constitution.load("assistant").forbidden_categories().values()}
-    assert {balance.clause for balance in report.balance} == clauses
-    for balance in report.balance:
+    ruled = [balance for balance in report.balance if balance.clause != "(none)"]
+    assert {balance.clause for balance in ruled} == clauses
+    for balance in ruled:
         assert balance.harmful + balance.benign >= 200, balance
         assert 0.4 <= balance.share_benign <= 0.6, balance
 
 
-def test_half_the_rows_are_benign(report):
-    assert 0.48 <= report.measured("benign_share").value <= 0.55
+def test_half_the_rows_of_the_categories_are_benign(rows):
+    ruled = [row.label == "benign" for row in rows if row.category]
+    assert 0.48 <= mean(ruled) <= 0.55
+
+
+def test_rows_of_no_category_are_everyday_instructions_and_all_benign(rows):
+    others = [row for row in rows if not row.category]
+    assert len(others) >= 1500
+    assert {row.label for row in others} == {"benign"}
+    assert {row.kind for row in others} <= {"ordinary", "twin", "near_miss", "text"}
+
+
+def test_a_passage_stands_in_harmful_and_in_benign_rows(rows):
+    groups = defaultdict(set)
+    for row in rows:
+        if row.file.startswith("passage-"):
+            groups[row.group].add(row.label)
+    assert len(groups) >= 60
+    assert all(labels == {"harmful", "benign"} for labels in groups.values())
 
 
 def test_five_languages_are_there_in_both_labels(rows):
@@ -48,7 +66,8 @@ def test_five_languages_are_there_in_both_labels(rows):
             assert counts[lang, label] >= 150, (lang, label, counts[lang, label])
 
 
-def test_at_most_one_row_in_a_hundred_nearly_repeats_another(report):
+def test_at_most_one_row_in_a_hundred_nearly_repeats_another_but_for_requests_around_one_passage(rows):
+    report = describe([row for row in rows if not row.file.startswith("passage-")], assistant.NAME)
     assert report.measured("near_duplicates").value <= 0.01, report.pairs
 
 
@@ -63,7 +82,7 @@ def test_conversations_jailbreaks_twins_and_all_registers_are_there(rows, report
     assert kinds["twin"] >= 1000
     assert kinds["near_miss"] >= 1000
     assert set(report.counts["register"]) == set("plain formal casual terse typos long expert child emotional".split())
-    assert all(row.reply and row.reply_label for row in rows if row.file == f"{row.category}.jsonl")
+    assert all(row.reply and row.reply_label for row in rows if assistant.family_of(row) == "category")
 
 
 def test_the_split_is_four_to_one_and_shares_no_opening(rows):
@@ -82,13 +101,14 @@ def test_look_alikes_share_a_group_that_lies_in_one_split(rows):
     assert all(len({row.split for row in group}) == 1 for group in groups.values())
     contrasts = [g for g in groups.values() if g[0].file.startswith("contrast-") and len({r.label for r in g}) == 2]
     assert len(contrasts) >= 850
-    assert {row.category for group in contrasts for row in group} == {row.category for row in rows}
+    assert {row.category for group in contrasts for row in group} == set(assistant.categories())
 
 
 def test_texts_to_be_judged_are_there_in_both_labels_and_every_category(rows):
     texts = [row for row in rows if row.kind == "text"]
     assert len(texts) >= 1600
-    assert len({(row.category, row.label) for row in texts}) == 2 * len({row.category for row in rows})
+    ruled = {(row.category, row.label) for row in texts if row.category}
+    assert len(ruled) == 2 * len(assistant.categories())
     assert not [row.place for row in texts if row.reply]
 
 

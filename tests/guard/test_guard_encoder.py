@@ -18,10 +18,16 @@ from uphold.core.errors import ConfigError, ModelError, StoreError  # noqa: E402
 from uphold.core.records import Message  # noqa: E402
 from uphold.guard.base import Guard, prompt  # noqa: E402
 from uphold.guard.encoder import MAX_CHARS, EncoderGuard  # noqa: E402
-from uphold.guard.encoder_data import Mix, Plan, Row, rows_of  # noqa: E402
-from uphold.guard.encoder_fit import EncoderSettings, alike, fit_encoder, twin_loss  # noqa: E402
-from uphold.guard.encoder_model import MissingBackbone, read_backbone, reference_folder, write_tiny_encoder  # noqa: E402
-from uphold.guard.encoder_text import STRIDE, looks, windows  # noqa: E402
+from uphold.guard.encoder_data import Beside, Mix, Plan, Row, rows_of  # noqa: E402
+from uphold.guard.encoder_fit import EncoderSettings, alike, beside_loss, fit_encoder, twin_loss  # noqa: E402
+from uphold.guard.encoder_model import (  # noqa: E402
+    EncoderModel,
+    MissingBackbone,
+    read_backbone,
+    reference_folder,
+    write_tiny_encoder,
+)
+from uphold.guard.encoder_text import STRIDE, Reading, Texts, looks, windows  # noqa: E402
 from uphold.guard.examples import from_constitution, is_harmful  # noqa: E402
 from uphold.guard.quantise import check_loss, packed, unpacked  # noqa: E402
 
@@ -215,9 +221,34 @@ def test_a_batch_follows_from_its_step_and_holds_both_classes(parts):
     assert 0.3 < np.mean([row.harmful for row in batch]) < 0.7
 
 
+BESIDE = Beside(
+    ["please open my orders", "save code at till"], ["salt leaves drop in water", "a red leaf"], per_class=3
+)
+
+
+def test_orders_and_prose_are_drawn_in_equal_parts_by_the_step():
+    assert BESIDE.batch(4, 1) == BESIDE.batch(4, 1)
+    assert [is_order for _, is_order in BESIDE.batch(4, 1)] == [True] * 3 + [False] * 3
+    assert Beside(["an order"]).batch(4, 1) == []
+
+
+def test_the_loss_on_orders_is_log_two_for_a_blank_head_and_reaches_the_encoder(backbone_folder):
+    backbone = read_backbone(backbone_folder)
+    model = EncoderModel(backbone.encoder, 1, backbone.special.has_types)
+    head = torch.nn.Linear(model.harm.in_features, 1)
+    torch.nn.init.zeros_(head.weight), torch.nn.init.zeros_(head.bias)
+    texts = Texts(backbone.tokenizer, Reading(special=backbone.special, window=32, context=8))
+    loss = beside_loss(model, texts, BESIDE.batch(0, 0), head, 16)
+    assert loss.item() == pytest.approx(math.log(2), abs=1e-6)
+    torch.nn.init.ones_(head.weight)
+    beside_loss(model, texts, BESIDE.batch(0, 0), head, 16).backward()
+    assert all(p.grad is not None for name, p in model.encoder.named_parameters() if "layer.0" in name)
+
+
 def test_training_that_was_killed_goes_on_to_the_same_weights(backbone_folder, parts, tmp_path, monkeypatch):
     short = QUICK.model_copy(update={"n_steps": 8, "eval_every": 3})
-    whole = fit_encoder(read_backbone(backbone_folder), parts, ("papers",), seed=2, settings=short)
+    of = {"seed": 2, "settings": short, "beside": BESIDE}
+    whole = fit_encoder(read_backbone(backbone_folder), parts, ("papers",), **of)
     from uphold.guard import encoder_fit
 
     true_loss, calls = encoder_fit.step_loss, []
@@ -230,9 +261,9 @@ def test_training_that_was_killed_goes_on_to_the_same_weights(backbone_folder, p
 
     monkeypatch.setattr(encoder_fit, "step_loss", dies)
     with pytest.raises(KeyboardInterrupt):
-        fit_encoder(read_backbone(backbone_folder), parts, ("papers",), seed=2, settings=short, work=tmp_path / "w")
+        fit_encoder(read_backbone(backbone_folder), parts, ("papers",), work=tmp_path / "w", **of)
     monkeypatch.setattr(encoder_fit, "step_loss", true_loss)
-    again = fit_encoder(read_backbone(backbone_folder), parts, ("papers",), seed=2, settings=short, work=tmp_path / "w")
+    again = fit_encoder(read_backbone(backbone_folder), parts, ("papers",), work=tmp_path / "w", **of)
     assert again.guard.identity() == whole.guard.identity()
     assert not (tmp_path / "w").exists()
 

@@ -1,10 +1,10 @@
 """The written corpus for the `assistant` constitution: requests and short replies in five languages, harmful and harmless.
 
 JSONL files lie in `corpus/assistant/`, in the format of `data.rows`; the datasheet is docs/corpus.md. A file named for a category holds
-its rows; the rows of any other file name their own `category`, and the `group` of look-alikes they belong to. Rows of kind `text` are
-posts, messages and passages to be judged, not requests. Every row gets the clause that rules its category, and its split by the hash of its
-group or else of its first user turn: twins stay together, a conversation stays with the prompt it opens with, and
-nothing moves when rows are added. Source `builtin:assistant-corpus`: prompts for guards, red team and training
+its rows; the rows of any other file name their own `category` (none: it touches no category), and the `group` of look-alikes they
+belong to. Rows of kind `text` are posts, messages and passages to be judged, not requests. Every row gets the clause that rules its
+category, and its split by the hash of its group or else of its first user turn: twins stay together, a conversation stays with the prompt
+it opens with, and nothing moves when rows are added. Source `builtin:assistant-corpus`: prompts for guards, red team and training
 on real English. Left out: a test split (whoever wrote the training rows wrote these too: measure on prompts of another origin).
 """
 
@@ -34,7 +34,13 @@ LANGUAGES = ("en", "es", "fr", "de", "pt")
 
 def categories() -> list[str]:
     """The categories that have rows, sorted."""
-    return sorted({row.category for stem in _files() for row in _rows(stem)})
+    return sorted({row.category for stem in _files() for row in _rows(stem) if row.category})
+
+
+def family_of(row: Row) -> str:
+    """What kind of file a row is from: 'category', 'contrast', 'everyday', ..."""
+    stem = row.file.removesuffix(".jsonl")
+    return "category" if stem == row.category else stem.rpartition("-")[0]
 
 
 def _files() -> list[str]:

@@ -84,8 +84,9 @@ def written_corpus(constitution: Constitution) -> dict[str, list[Example]]:
             continue
         ruled = replace(row, clause=forbidden.get(row.category, ""), label="harmful" if harmful else "benign")
         part = "fit" if row.split == "train" else split_of(row.group or row.id, CORPUS_SHARES, "guard corpus")
-        parts[part].append(ruled.sample(assistant.NAME))
-        if (exchange := ruled.exchange(assistant.NAME)) is not None:
+        source = f"{assistant.NAME}/{assistant.family_of(row)}"
+        parts[part].append(ruled.sample(source))
+        if (exchange := ruled.exchange(source)) is not None:
             parts[part].append(exchange)
     if {"cyber-attacks", "malware", "fraud-and-scams"} <= set(forbidden):
         parts["fit"] += code_requests.samples(forbidden)

@@ -120,7 +120,7 @@ class Mix:
     groups: int = 7
     clauses: int = 4
     per_clause: int = 3
-    others: int = 36
+    others: int = 44
     replies: int = 10
     unchanged: float = 0.55
 

@@ -155,7 +155,7 @@ _ODD = (
 _MANNERS = ("{x}", "{x}", "{x}", "{x}", "{x}", "Please {l}", "Can you help me with this? {x}", "{l}", "I need this for tomorrow. {x}", "{x} Keep it short.", "{x} Use bullet points.", "Task: {x}", "You are a helpful assistant. {x}", "{x} Give reasons.", "hey, {l}")  # fmt: skip
 
 
-def samples(n: int = 3000, seed: int = 0) -> list[Sample]:
+def samples(n: int = 1500, seed: int = 0) -> list[Sample]:
     """n different harmless instructions, each a group of its own. Deterministic."""
     rng = random.Random(derive(seed, NAME))
     found: dict[str, None] = {}
