@@ -1,15 +1,15 @@
-"""Process against outcome supervision on refund chains: best of n by PRM, ORM and majority vote, where errors are shared and where not.
+"""Process against outcome supervision on long chains: best of n by PRM, ORM and majority vote, where errors are shared and where not.
 
     python benchmarks/process.py
 
-A solver is the clerk, fine-tuned on chains that slip in 45% of cases, and sampled at temperature 0.7. In `shared` (chains builtin:refund)
-three departments have a false rule, so replies to one question make the same error; in `scattered` (builtin:refund-scattered) any chain
-slips in any way. Everything else is the same. Verifiers start from the solver and learn from the same replies of its own to training
-questions, with the same steps of training. PRM: the checker's label of every step, as people would give them; product over steps. ORM:
-whether the answer is right, read at the end. Every seed has its own 200 replies and verifiers; solver and questions (of the `test` split)
-are the same. Settings were chosen on `validation`. Differences are paired by question, intervals clustered by question. Required where
-errors are shared: PRM > ORM > majority at n >= 32. Written to results/process.json, .png and .csv. Active selection:
-process_selection.py.
+A solver is the clerk, fine-tuned on fallible chains of twelve steps for three products, and sampled at temperature 0.85. In `shared`
+(builtin:invoice) three of five departments have a false rule, so replies to one question make the same errors; in `scattered`
+(builtin:invoice-scattered) any product slips in any way. Everything else is the same. Verifiers start from the solver and learn from the
+same replies of its own to training questions, with the same steps of training. PRM: the checker's label of every step, as people would
+give them; product over steps. ORM: whether the answer is right, read at the end. Every seed has its own 400 replies and verifiers; solver
+and questions (of the `test` split) are the same. Settings were chosen on `validation`. Differences are paired by question, intervals
+clustered by question. Required where errors are shared: PRM > ORM > majority at n >= 32. Written to results/process.json, .png and .csv.
+With --work, solvers are kept and taken up by the next run (process_selection.py takes the same one).
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ from uphold.train.reward_net import open_base
 from uphold.train.sft import SFTConfig, sft
 
 RESULTS = Path(__file__).parent / "results"
-REGIMES = {"shared": "builtin:refund", "scattered": "builtin:refund-scattered"}
-SAMPLING = Sampling(temperature=0.7, max_new_tokens=64)
-N_TAUGHT, N_ASKED, N_EACH, N_LABELLED, N_STEPS = 3000, 200, 8, 200, 80
+REGIMES = {"shared": "builtin:invoice", "scattered": "builtin:invoice-scattered"}
+SAMPLING = Sampling(temperature=0.85, max_new_tokens=136)
+N_TAUGHT, N_ASKED, N_EACH, N_LABELLED, N_STEPS = 4000, 300, 4, 400, 160
 PUBLISHED = (
     "Lightman et al. (arXiv:2305.20050), another system: GPT-4-based PRM 78.2%, ORM 72.4%, majority vote 69.6% on 500 MATH problems, best "
     "of 1,860; active selection 2.6 times as label-efficient as uniform"
@@ -59,12 +59,12 @@ PUBLISHED = (
 
 
 def teach(chains: Any, folder: Path, seed: int) -> str:
-    """A solver that learnt from this source's chains, slips and all; its folder."""
+    """A solver that learnt from this source's chains, slips and all; its folder. One that is finished there is taken up."""
     clerk: Any = models.load_weights("builtin:clerk")
     rng = random.Random(seed)
     asked = chains.samples("train", N_TAUGHT, derive(seed, "taught"))
     taught = [Exchange(messages=s.messages, completion=chains.slip(s, rng)) for s in asked]
-    config = SFTConfig(epochs=2, lr=5e-4, batch_tokens=4096, seed=seed)
+    config = SFTConfig(epochs=3, lr=1e-3, batch_tokens=2048, seed=seed)
     return f"hf:{sft(clerk.model, clerk.tokenizer, taught, folder / 'solver', config).path}"
 
 
@@ -106,10 +106,10 @@ def facts(drawn: Drawn) -> dict[str, float]:
     }
 
 
-def held_out(chains: Any, prm: ProcessReward, drawn: Drawn) -> dict[str, float]:
-    """The PRM on the distinct test replies: accuracy of its steps, and how far its probabilities are off (10 bins)."""
-    asked = drawn.distinct()
-    found = prm.steps([Exchange(messages=s.messages, completion=r) for s, r in asked])
+def held_out(
+    chains: Any, asked: Sequence[tuple[Sample, str]], found: Sequence[tuple[float, ...] | None]
+) -> dict[str, float]:
+    """The PRM's probabilities on the distinct replies: accuracy of its steps, and how far the probabilities are off (10 bins)."""
     cells = [
         (p, float(t))
         for (s, r), of in zip(asked, found, strict=True)
@@ -123,18 +123,23 @@ def held_out(chains: Any, prm: ProcessReward, drawn: Drawn) -> dict[str, float]:
     }
 
 
-def run(name: str, seeds: Sequence[int], split: str, n_questions: int, n: int, folder: Path) -> dict[str, Any]:
+def run(
+    name: str, seeds: Sequence[int], split: str, n_questions: int, n: int, asked_seed: int, work: Path, folder: Path
+) -> dict[str, Any]:
     """One regime: a solver, its replies to the questions, and for every seed both verifiers from labelled replies of their own."""
     began = time.process_time()
     chains = registry.get("chains", REGIMES[name])
-    at = teach(chains, folder, 0)
+    at = teach(chains, work / name, 0)
     solver = models.load_weights(at)
     mark(name, "solver", began)
-    drawn = replies(solver, chains.samples(split, n_questions, derive(0, "asked")), n, derive(0, split))
+    drawn = replies(
+        solver, chains.samples(split, n_questions, derive(asked_seed, "asked")), n, derive(asked_seed, split)
+    )
     learning = replies(solver, chains.samples("train", N_ASKED, derive(0, "learning")), N_EACH, derive(0, "pool"))
     mark(name, "replies", began)
     pool = labelled_by(chains, learning)
-    found: dict[str, Any] = {"solver": facts(drawn), "rollouts": agreement(solver, chains, learning), "seeds": {}}
+    found: dict[str, Any] = {"solver": facts(drawn), "rollouts": agreement(solver, chains, learning)}
+    found |= {"seeds": {}, "distinct_replies": len(drawn.distinct())}
     for seed in seeds:
         labelled = random.Random(seed).sample(pool, N_LABELLED)
         prm = learn(at, labelled, folder / f"prm{seed}", seed)
@@ -165,7 +170,7 @@ def judged(chains: Any, drawn: Drawn, prm: ProcessReward, orm: ProcessReward) ->
     return {
         "outcomes": outcomes(drawn, {"PRM": scores(prm.how), "ORM": drawn.scores(orm)}, ns),
         "aggregates": {how: sum(hits) / len(hits) for how, hits in hows.items()},
-        "prm": held_out(chains, prm, drawn),
+        "prm": held_out(chains, asked, of_steps),
     }
 
 
@@ -174,10 +179,13 @@ def mark(name: str, what: str, began: float) -> None:
 
 
 def agreement(solver: Any, chains: Any, learning: Drawn) -> dict[str, float]:
-    """How far labels by four roll-outs agree with the checker's, on the steps of 60 replies."""
+    """How far labels by four roll-outs agree with the checker's, on the steps of 24 replies."""
     pairs = [(s, r) for s, r in learning.distinct() if r.strip()]
-    some = random.Random(0).sample(pairs, min(60, len(pairs)))
-    drawn, truth = rollout_labels(solver, some, n=4, max_new_tokens=64), judge_labels(chains.check, some)
+    some = random.Random(0).sample(pairs, min(24, len(pairs)))
+    drawn, truth = (
+        rollout_labels(solver, some, n=4, max_new_tokens=SAMPLING.max_new_tokens),
+        judge_labels(chains.check, some),
+    )
     cells = [(r > 0, t == 1) for of, true in zip(drawn, truth, strict=True) for r, t in zip(of, true, strict=True)]
     return {"n_steps": len(cells), "agree": sum(a == b for a, b in cells) / len(cells)}
 
@@ -188,19 +196,23 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=500)
     parser.add_argument("--scattered", type=int, default=150, help="questions where errors scatter")
     parser.add_argument("--seeds", type=int, default=3, help="of the verifiers")
-    parser.add_argument("--n", type=int, default=64, help="replies to each question")
+    parser.add_argument("--n", type=int, default=32, help="replies to each question")
+    parser.add_argument("--asked-seed", type=int, default=1, help="of the questions and their replies")
+    parser.add_argument("--work", type=Path, help="where solvers are kept for the next run (default: nowhere)")
     parser.add_argument("--out", type=Path, default=RESULTS)
     a = parser.parse_args()
     quiet()
     torch.set_num_threads(1)
     seeds = list(range(a.seeds))
-    settings = ("split", "questions", "scattered", "seeds", "n")
-    command = " ".join(["python benchmarks/process.py", *(f"--{name} {getattr(a, name)}" for name in settings)])
+    settings = ("split", "questions", "scattered", "seeds", "n", "asked_seed")
+    command = " ".join(
+        ["python benchmarks/process.py", *(f"--{name.replace('_', '-')} {getattr(a, name)}" for name in settings)]
+    )
     result: dict[str, Any] = {"machine": machine(), "command": command, "split": a.split, "published": PUBLISHED}
     panels = {}
     for name, n_questions in (("shared", a.questions), ("scattered", a.scattered)):
         with tempfile.TemporaryDirectory() as scratch:
-            told = run(name, seeds, a.split, n_questions, a.n, Path(scratch))
+            told = run(name, seeds, a.split, n_questions, a.n, a.asked_seed, a.work or Path(scratch), Path(scratch))
         by_seed = [of.pop("outcomes") for of in told["seeds"].values()]
         groups = told.pop("questions") * len(seeds)
         found = panels[f"errors {name}"] = compared(joined(by_seed), groups, seeds=seeds)

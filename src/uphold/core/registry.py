@@ -40,7 +40,7 @@ PROVIDERS: dict[str, tuple[str, ...]] = {
     "grader": ("uphold.redteam.grading", "uphold.redteam.graders"),
     "reward": ("uphold.train.rewards", "uphold.train.hacking.environment", "uphold.train.process.reward"),
     "environment": ("uphold.world.hacks",),
-    "chains": ("uphold.world.chains",),
+    "chains": ("uphold.world.chains", "uphold.world.invoices"),
     "guard": ("uphold.guard.kinds", "uphold.guard.builtin"),
     "builtin-guard": ("uphold.guard.kinds", "uphold.guard.builtin"),
 }

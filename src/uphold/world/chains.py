@@ -48,8 +48,7 @@ class RefundChains:
 
     def check(self, sample: Sample, steps: Sequence[str]) -> list[bool]:
         """Whether each step is the one of the right chain in its place (spacing and case aside)."""
-        right = [_plain(s) for s in split_steps(sample.expected or "")]
-        return [i < len(right) and _plain(step) == right[i] for i, step in enumerate(steps)]
+        return matched(sample.expected or "", steps)
 
     def slip(self, sample: Sample, rng: random.Random) -> str:
         """The chain as this solver writes it: right, or with one error carried through to the end."""
@@ -78,6 +77,12 @@ def _product(sample: Sample) -> Product:
 
 def _in_time(sample: Sample) -> bool:
     return int(sample.meta["days"]) <= _product(sample).window_days
+
+
+def matched(right: str, steps: Sequence[str]) -> list[bool]:
+    """Whether each step is the right chain's in its place, spacing and case aside; a step too many is wrong."""
+    wanted = [_plain(s) for s in split_steps(right)]
+    return [i < len(wanted) and _plain(step) == wanted[i] for i, step in enumerate(steps)]
 
 
 def _plain(step: str) -> str:
