@@ -9,7 +9,7 @@ same replies of its own to training questions, with the same steps of training. 
 give them; product over steps. ORM: whether the answer is right, read at the end. Every seed has its own 400 replies and verifiers; solver
 and questions (of the `test` split) are the same. Settings were chosen on `validation`. Differences are paired by question, intervals
 clustered by question. Required where errors are shared: PRM > ORM > majority at n >= 32. Written to results/process.json, .png and .csv.
-With --work, solvers are kept and taken up by the next run (process_selection.py takes the same one).
+With --work, solvers and replies are kept, and taken up by the next run and by process_selection.py.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from startup import machine
 
 from uphold import models
 from uphold.core import registry
-from uphold.core.files import write_json
+from uphold.core.files import read_json, write_json
 from uphold.core.progress import quiet
-from uphold.core.records import Exchange, Sample
+from uphold.core.records import Exchange, Sample, digest
 from uphold.core.seeds import derive
 from uphold.models.base import Sampling
 from uphold.train.goodhart.curve import draw
@@ -52,6 +52,7 @@ RESULTS = Path(__file__).parent / "results"
 REGIMES = {"shared": "builtin:invoice", "scattered": "builtin:invoice-scattered"}
 SAMPLING = Sampling(temperature=0.85, max_new_tokens=136)
 N_TAUGHT, N_ASKED, N_EACH, N_LABELLED, N_STEPS = 4000, 300, 4, 400, 160
+CHUNK = 100
 PUBLISHED = (
     "Lightman et al. (arXiv:2305.20050), another system: GPT-4-based PRM 78.2%, ORM 72.4%, majority vote 69.6% on 500 MATH problems, best "
     "of 1,860; active selection 2.6 times as label-efficient as uniform"
@@ -68,8 +69,17 @@ def teach(chains: Any, folder: Path, seed: int) -> str:
     return f"hf:{sft(clerk.model, clerk.tokenizer, taught, folder / 'solver', config).path}"
 
 
-def replies(solver: Any, samples: Sequence[Sample], n: int, seed: int) -> Drawn:
-    return Drawn(samples, draw(solver, samples, n, SAMPLING.model_copy(update={"seed": seed})))
+def replies(solver: Any, samples: Sequence[Sample], n: int, seed: int, work: Path) -> Drawn:
+    """`n` replies to each question, drawn for a hundred questions at a time; what `work` holds already is taken up."""
+    sampling, found = SAMPLING.model_copy(update={"seed": seed}), []
+    for i in range(0, len(samples), CHUNK):
+        part = samples[i : i + CHUNK]
+        key = digest([solver.identity(), [s.id for s in part], n, sampling.model_dump(mode="json")])
+        kept = work / f"replies-{key[:16]}.json"
+        if not kept.exists():
+            write_json(kept, draw(solver, part, n, sampling))
+        found += read_json(kept)
+    return Drawn(samples, found)
 
 
 def labelled_by(chains: Any, drawn: Drawn) -> list[Labelled]:
@@ -132,10 +142,10 @@ def run(
     at = teach(chains, work / name, 0)
     solver = models.load_weights(at)
     mark(name, "solver", began)
-    drawn = replies(
-        solver, chains.samples(split, n_questions, derive(asked_seed, "asked")), n, derive(asked_seed, split)
-    )
-    learning = replies(solver, chains.samples("train", N_ASKED, derive(0, "learning")), N_EACH, derive(0, "pool"))
+    asked = chains.samples(split, n_questions, derive(asked_seed, "asked"))
+    drawn = replies(solver, asked, n, derive(asked_seed, split), work / name)
+    to_learn = chains.samples("train", N_ASKED, derive(0, "learning"))
+    learning = replies(solver, to_learn, N_EACH, derive(0, "pool"), work / name)
     mark(name, "replies", began)
     pool = labelled_by(chains, learning)
     found: dict[str, Any] = {"solver": facts(drawn), "rollouts": agreement(solver, chains, learning)}
@@ -198,7 +208,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="of the verifiers")
     parser.add_argument("--n", type=int, default=32, help="replies to each question")
     parser.add_argument("--asked-seed", type=int, default=1, help="of the questions and their replies")
-    parser.add_argument("--work", type=Path, help="where solvers are kept for the next run (default: nowhere)")
+    parser.add_argument(
+        "--work", type=Path, help="where solvers and replies are kept for the next run (default: nowhere)"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
     a = parser.parse_args()
     quiet()

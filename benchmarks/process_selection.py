@@ -2,11 +2,12 @@
 
     python benchmarks/process_selection.py
 
-The solver errs in shared ways (`process.py`). Both arms start from the same 75 labelled replies. Active: the PRM learnt from those scores
-the pool, and the rest of the budget is labelled as `choose.convincing` picks it (four in five the wrong answers it rates highest); uniform:
-the rest is drawn. Those 75 count in both. Every PRM starts from the solver and is trained for the same number of steps; accuracy is best
-of 32 on the same questions of `test`. Label efficiency: ratio of labels at equal accuracy by straight lines in log labels, as in the paper;
-its interval draws seeds and questions. Settings were chosen on `validation`. Written to results/process_selection.json.
+The solver errs in shared ways (`process.py`). Both arms start from the same 50 labelled replies. Active: the PRM learnt from those scores
+the pool, and the rest of the budget is labelled as `choose.convincing` picks it (four in five the wrong answers it rates highest);
+uniform: the rest is drawn. Those 50 count in both. Every PRM starts from the solver and is trained for the same number of steps; accuracy
+is best of 32 on the same questions of `test`, the first ones of process.py. Label efficiency: ratio of labelled replies at equal accuracy
+by straight lines in log labels, as in the paper; its interval draws seeds and questions. Settings were chosen on `validation`. Written to
+results/process_selection.json.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from uphold.train.process.bestof import Drawn, outcomes
 from uphold.train.process.choose import convincing, efficiency_interval
 from uphold.train.process.labels import Labelled
 
-BUDGETS = (150, 300, 600)
-N_START, N_STEPS, N_BEST = 75, 60, 32
-N_ASKED, N_EACH = 700, 8
+BUDGETS = (100, 200, 400)
+N_START, N_STEPS, N_BEST = 50, 100, 32
+N_ASKED, N_EACH = 500, 4
 
 
 def arm(at: str, labelled: list[Labelled], drawn: Drawn, seed: int) -> list[bool]:
@@ -73,6 +74,8 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=("validation", "test"))
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--asked-seed", type=int, default=1, help="of the questions, as in process.py")
+    parser.add_argument("--work", type=Path, help="where process.py kept its solver and replies")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "process_selection.json")
     a = parser.parse_args()
     quiet()
@@ -80,11 +83,13 @@ def main() -> None:
     began = time.monotonic()
     chains = registry.get("chains", REGIMES["shared"])
     with tempfile.TemporaryDirectory() as scratch:
-        at = teach(chains, Path(scratch), 0)
+        work = (a.work or Path(scratch)) / "shared"
+        at = teach(chains, work, 0)
         solver: Any = models.load_weights(at)
-        drawn = replies(solver, chains.samples(a.split, a.questions, derive(0, "asked")), N_BEST, derive(0, a.split))
-        asked = chains.samples("train", N_ASKED, derive(0, "selection"))
-        pool = labelled_by(chains, replies(solver, asked, N_EACH, derive(0, "selection pool")))
+        asked = chains.samples(a.split, a.questions, derive(a.asked_seed, "asked"))
+        drawn = replies(solver, asked, N_BEST, derive(a.asked_seed, a.split), work)
+        to_label = chains.samples("train", N_ASKED, derive(0, "selection"))
+        pool = labelled_by(chains, replies(solver, to_label, N_EACH, derive(0, "selection pool"), work))
         print("pool", len(pool), round(time.monotonic() - began), flush=True)
         runs = [run(at, pool, drawn, seed) for seed in range(a.seeds)]
     hits = {name: {n: [of[name][n] for of in runs] for n in BUDGETS} for name in ("active", "uniform")}
@@ -94,7 +99,7 @@ def main() -> None:
     seeds = list(range(a.seeds))
     result = {
         "machine": machine(),
-        "command": "python benchmarks/process_selection.py",
+        "command": f"python benchmarks/process_selection.py --split {a.split} --questions {a.questions} --seeds {a.seeds}",
         "split": a.split,
         "n_pool": len(pool),
         "wrong_in_pool": sum(x.right == 0 for x in pool) / len(pool),
