@@ -173,6 +173,24 @@ def test_nothing_scored_is_an_error_and_not_a_zero(tmp_path):
         rl(tiny_model(), tiny_tokenizer(), SAMPLES, FunctionReward("none", lambda e: None), tmp_path, RLConfig(**SMALL))
 
 
+def test_a_run_ends_where_nothing_more_can_be_scored_and_keeps_what_it_has(tmp_path):
+    seen = []
+
+    def gives_out(exchange):
+        seen.append(exchange)
+        return LETTER.score([exchange])[0] if len(seen) <= 16 else None  # 16 completions: the first step's
+
+    done = rl(
+        tiny_model(), tiny_tokenizer(), SAMPLES, FunctionReward("gives out", gives_out), tmp_path, RLConfig(**SMALL)
+    )
+    assert done.summary["stopped"] == "step 1: none of 16 completions could be scored"
+    lines = read_lines(tmp_path / "log.jsonl")
+    assert [(line["step"], line["unscored"]) for line in lines] == [(0, 0.0), (1, 1.0)]
+    kept = read_lines(tmp_path / "completions.jsonl")
+    assert [line["step"] for line in kept] == [0] * 16 + [1] * 16
+    assert {line["advantage"] for line in kept[16:]} == {None}
+
+
 def test_a_model_that_only_ends_its_replies_is_an_error(tmp_path):
     model = tiny_model()
     model.generation_config.eos_token_id = list(range(model.config.vocab_size))  # whatever it says ends its reply

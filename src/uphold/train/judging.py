@@ -78,7 +78,7 @@ class Judges:
             if len(changed) != len(rollouts):
                 raise DataError(f"step {step}: on_batch gave {len(changed)} totals for {len(rollouts)} completions.")
             found.total = list(changed)
-        if all(total is None for total in found.total):
+        if step == 0 and all(total is None for total in found.total):
             raise DataError(
                 f"step {step}: not one of {len(rollouts)} completions could be scored. Check the reward on these prompts, "
                 f"for example sample {rollouts[0].sample.id}."

@@ -79,6 +79,7 @@ def rl(
     on_log: called with every step's line; a text it returns stops the run after that step, as its reason. on_batch: called with the
     step's `Scored` before the update; a list it returns replaces the totals (None leaves that completion out). Neither is part of
     the settings a folder is checked against. Of several processes the first alone calls rewards, costs, gold and both of these.
+    A step after the first of which nothing could be scored ends the run too.
     Raises DataError on prompts or rewards that cannot teach, UpholdError when policy and reference differ at step 0, StoreError when
     out_dir holds another run, Diverged on NaN.
     """
@@ -146,8 +147,13 @@ class RLStep:
         with torch.autocast(device.type, enabled=False):  # the sampler keeps its own precision
             rollouts = self.sampler.draw(self.prompts.at(step, config.prompts_per_step), config.group_size, step)
         found = self.judges.score(step, rollouts)
-        material, drawn_BT = self._material(step, found)
         used = [i for i, total in enumerate(found.total) if total is not None]
+        if not used:  # at the first step an error; later, such as when a monitor screens them all, the end
+            line = parallel.by_main(lambda: self.report.unscored(found))
+            self.report.watch.stopped = f"step {step}: none of {len(rollouts)} completions could be scored"
+            yield Part(None, 0, line if parallel.is_main() else {})
+            return
+        material, drawn_BT = self._material(step, found)
         rng, sums = np.random.default_rng([config.seed, step]), Sums()
         for epoch in range(config.n_epochs):
             for rows in np.array_split(rng.permutation(used), min(config.n_minibatches, len(used))):

@@ -65,6 +65,11 @@ class Report:
         self._write(found, material, k3_B)
         return line
 
+    def unscored(self, found: Scored) -> dict[str, float]:
+        """The numbers of a step of which nothing was scored, and so no update made; writes its completions."""
+        self._keep(found, None)
+        return numbers(found, self._config.group_size)
+
     def seen(self, line: dict[str, float], on_log: OnLog | None) -> None:
         """After a step: the watch, alarms, and whoever listens (in the first process); any of them may stop the run, for all."""
         self.watch.see(line)
@@ -106,14 +111,18 @@ class Report:
         return sum(graded) / max(1, len(graded))
 
     def _write(self, found: Scored, material: Material, kl_B: torch.Tensor) -> None:
+        advantage_B = (material.advantages_BT.sum(1) / material.mask_BT.sum(1)).tolist()
+        self._keep(found, list(zip(advantage_B, kl_B.tolist(), strict=True)))
+
+    def _keep(self, found: Scored, known: Sequence[tuple[float, float]] | None) -> None:
+        """Write the completions, with (advantage, KL) of each where it is known."""
         if self._completions is None:
             self._completions = StepLog(self._out / "completions.jsonl", found.step)
-        advantage_B = (material.advantages_BT.sum(1) / material.mask_BT.sum(1)).tolist()
-        kls = kl_B.tolist()
-        self._completions.write(*(_told(found, i, advantage_B[i], kls[i]) for i in range(len(found.rollouts))))
+        lines = (_told(found, i, *(known[i] if known else (None, None))) for i in range(len(found.rollouts)))
+        self._completions.write(*lines)
 
 
-def _told(found: Scored, i: int, advantage: float, kl: float) -> dict[str, Any]:
+def _told(found: Scored, i: int, advantage: float | None, kl: float | None) -> dict[str, Any]:
     """One completion as a line."""
     r = found.rollouts[i]
     line: dict[str, Any] = {
