@@ -1,4 +1,4 @@
-"""Several processes training one model: what `accelerate launch -m uphold train ...` starts.
+"""Several processes training one model: what `accelerate launch` or `torchrun` starts of `-m uphold train ...`.
 
 Every process holds the whole model and takes its share of a step's parts; gradients are added over all of them before the update, so
 the step is the one a single process would take (equal up to the order of additions). The first process alone writes. With one process every
