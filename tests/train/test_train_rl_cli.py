@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import train_launch
+from train_fakes import benign
 from train_tiny import read_lines, tiny_model, tiny_tokenizer
 
 from uphold.cli.main import run
@@ -149,22 +151,26 @@ def served(folder: Path):
         process.stdout.close()
 
 
-def test_a_server_draws_the_completions_and_each_call_is_made_once(tmp_path):
-    folder = write_tiny_llama(tmp_path / "tiny")
+def ask_server(spec: str, folder: Path, out: Path) -> None:
     weights = load_weights(f"hf:{folder}")
-    from train_fakes import benign
-
     samples = [benign(f"w{i} w{i + 1}") for i in range(6)]
     reward = FunctionReward("a", lambda e: float(len(e.completion)))
+    config = RLConfig(sampler=spec, n_steps=2, prompts_per_step=3, group_size=4, max_new_tokens=6, lr=1e-3)
+    rl(weights.model, weights.tokenizer, samples, reward, out, config)
+
+
+def test_a_server_draws_the_completions_and_each_call_is_made_once(tmp_path):
+    folder = write_tiny_llama(tmp_path / "tiny")
     with served(folder) as spec:
-        config = RLConfig(sampler=spec, n_steps=2, prompts_per_step=3, group_size=4, max_new_tokens=6, lr=1e-3)
-        rl(weights.model, weights.tokenizer, samples, reward, tmp_path / "out", config)
+        ask_server(spec, folder, tmp_path / "out")
+        train_launch.preload("test_train_rl_cli", "accelerate")
+        assert train_launch.end(train_launch.start(ask_server, spec, folder, tmp_path / "two")) == [0, 0]
         other = write_tiny_llama(tmp_path / "other", seed=1)
-        start = load_weights(f"hf:{other}")
         with pytest.raises(ConfigError, match="does not serve the model this run starts from"):
-            rl(start.model, start.tokenizer, samples, reward, tmp_path / "wrong", config)
-    log = read_lines(tmp_path / "out" / "log.jsonl")
-    assert len(log) == 2
-    assert "sampler_gap" not in log[0]  # a server does not tell what it drew with
-    assert log[1]["kl"] > 0  # the policy moved; its second draws still come from the reference, and are weighed so
-    assert len(read_lines(tmp_path / "out" / "journal.jsonl")) == 3 + 2 * 12  # the check, then every completion once
+            ask_server(spec, other, tmp_path / "wrong")
+    for out in (tmp_path / "out", tmp_path / "two"):  # of two processes the first asks for both
+        log = read_lines(out / "log.jsonl")
+        assert len(log) == 2
+        assert "sampler_gap" not in log[0]  # a server does not tell what it drew with
+        assert log[1]["kl"] > 0  # the policy moved; its second draws still come from the reference, and are weighed so
+        assert len(read_lines(out / "journal.jsonl")) == 3 + 2 * 12  # the check, then every completion once

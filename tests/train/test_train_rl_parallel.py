@@ -35,6 +35,7 @@ KINDS = {
     "ppo": {"algorithm": "ppo", "n_epochs": 2, "n_minibatches": 2, "kl": 0.1, "kl_target": 0.5},
     "lora": {"lora": LoRA(rank=2), "n_minibatches": 2},
     "safe": {"algorithm": "ppo", "n_minibatches": 2},
+    "screened": {"n_minibatches": 2, "kl": 0.1},
 }  # fmt: skip
 
 
@@ -56,9 +57,13 @@ def train(kind: str, out: Path, pause_s: float = 0.0) -> str:
             file.write(f"{line['step']} {parallel.rank()}\n")
         return "enough" if kind == "grpo" and line["step"] == 1 else None
 
+    def on_batch(found):
+        """Nobody screened, then all but one, then all: the end."""
+        return [total if i < (9, 1, 0)[found.step] else None for i, total in enumerate(found.total)]
+
     done = rl(
         tiny_model(), tiny_tokenizer(), SAMPLES, FunctionReward("letters", letters), out, config, gold=cost,
-        probe=SAMPLES[:1], costs=costs, on_log=on_log,
+        probe=SAMPLES[:1], costs=costs, on_log=on_log, on_batch=on_batch if kind == "screened" else None,
     )  # fmt: skip
     assert bool(seen) == (parallel.is_main() and not done.reused)
     return str(done.summary["weights"])
@@ -133,6 +138,11 @@ def assert_close(one: Path, two: Path) -> None:
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-5)
+
+
+def test_a_step_of_which_nothing_was_scored_ends_all(two):
+    told = json.loads((two / "screened" / "train.json").read_text())
+    assert (told["n_steps"], told["stopped"]) == (3, "step 2: none of 9 completions could be scored")
 
 
 def test_the_first_process_alone_is_listened_to_and_its_word_stops_all(two):
