@@ -158,5 +158,8 @@ def test_a_chain_of_stages_refuses_several_processes(tmp_path, monkeypatch, caps
     assert run(["train", "cai", "builtin:clerk", "--constitution", "storefront", "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert "runs in one process, and 2 were launched" in said
-    assert "Several processes are taken by: sft, dpo, kto, reward, grpo, ppo, safe, rlaif, rlhf." in said
+    assert (
+        "Several processes are taken by: sft, dpo, kto, reward, grpo, ppo, safe, rlaif, rlhf, and uphold.train.cai"
+        in said
+    )
     assert not (tmp_path / "out").exists()

@@ -56,8 +56,8 @@ def require_alone(what: str) -> None:
     n = max(world_size(), int(os.environ.get("WORLD_SIZE", "1")))
     if n > 1:
         raise Unsupported(
-            f"{what} runs in one process, and {n} were launched: each would make a run of its own in the same folder. Start it without "
-            "accelerate. Several processes are taken by: sft, dpo, kto, reward, grpo, ppo, safe, rlaif, rlhf."
+            f"{what} runs in one process, and {n} were launched: each would make a run of its own in the same folder. Start it alone. "
+            "Several processes are taken by: sft, dpo, kto, reward, grpo, ppo, safe, rlaif, rlhf, and uphold.train.cai in Python."
         )
 
 
