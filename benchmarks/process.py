@@ -51,7 +51,7 @@ from uphold.train.sft import SFTConfig, sft
 RESULTS = Path(__file__).parent / "results"
 REGIMES = {"shared": "builtin:invoice", "scattered": "builtin:invoice-scattered"}
 SAMPLING = Sampling(temperature=0.85, max_new_tokens=136)
-N_TAUGHT, N_ASKED, N_EACH, N_LABELLED, N_STEPS = 4000, 300, 4, 400, 160
+N_TAUGHT, N_ASKED, N_EACH, N_LABELLED, N_STEPS = 4000, 300, 4, 400, 240
 CHUNK = 100
 PUBLISHED = (
     "Lightman et al. (arXiv:2305.20050), another system: GPT-4-based PRM 78.2%, ORM 72.4%, majority vote 69.6% on 500 MATH problems, best "

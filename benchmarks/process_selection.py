@@ -6,8 +6,8 @@ The solver errs in shared ways (`process.py`). Both arms start from the same 50 
 the pool, and the rest of the budget is labelled as `choose.convincing` picks it (four in five the wrong answers it rates highest);
 uniform: the rest is drawn. Those 50 count in both. Every PRM starts from the solver and is trained for the same number of steps; accuracy
 is best of 32 on the same questions of `test`, the first ones of process.py. Label efficiency: ratio of labelled replies at equal accuracy
-by straight lines in log labels, as in the paper; its interval draws seeds and questions. Settings were chosen on `validation`. Written to
-results/process_selection.json.
+by straight lines in log labels, as in the paper; its interval draws seeds and questions. Set beforehand, not tuned: numbers of
+labels and steps of training; the rest is process.py's. Written to results/process_selection.json.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def run(at: str, pool: list[Labelled], drawn: Drawn, seed: int) -> dict[str, dic
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--split", default="test", choices=("validation", "test"))
-    parser.add_argument("--questions", type=int, default=100)
+    parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--asked-seed", type=int, default=1, help="of the questions, as in process.py")
     parser.add_argument("--work", type=Path, help="where process.py kept its solver and replies")
