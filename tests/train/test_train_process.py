@@ -291,6 +291,13 @@ def test_the_command_trains_from_a_file(tmp_path, capsys):
     assert said["reads"] == "steps"
 
 
+def test_invoice_chains_give_twelve_labels_a_reply_and_one_for_its_end():
+    rows = labelled_of("builtin:invoice", "judge", None, 4, 40, 0)
+    assert {len(r.labels) for r in rows} == {12}
+    assert {r.right for r in rows} == {0.0, 1.0}
+    assert any(r.right == 1 and 0 in r.labels for r in rows)  # a wrong step that the end does not show
+
+
 def test_labels_by_rollout_need_a_solver():
     with pytest.raises(ConfigError, match="--solver"):
         labelled_of("builtin:refund", "rollout", None, 4, 12, 0)
