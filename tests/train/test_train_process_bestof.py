@@ -13,7 +13,7 @@ from uphold.core.errors import DataError
 from uphold.core.records import Sample
 from uphold.train.process.bestof import ANY, VOTE, Drawn, compared, joined, outcomes
 from uphold.train.process.choose import efficiency_interval
-from uphold.train.process.figure import draw_best_of
+from uphold.train.process.figure import asked, draw_best_of
 from uphold.train.rewards import FunctionReward
 
 RIGHT, WRONG, ODD = "a. 7.", "b. 8.", "c. 9."
@@ -82,6 +82,13 @@ def test_the_interval_of_label_efficiency_draws_seeds_and_questions():
     assert efficiency_interval(active, flat, n_boot=50)[::2] == (None, 0.0)
     with pytest.raises(DataError, match="same seeds and questions"):
         efficiency_interval({10: hits(4), 20: [[True]]}, uniform, n_boot=2)
+
+
+def test_the_figure_counts_questions_and_not_the_picks_of_every_seed():
+    picks = {"prm": [True] * 6, VOTE: [False] * 6, ANY: [True] * 6}
+    of = compared({1: picks}, [0, 1] * 3, seeds=[0, 1, 2])[1]
+    assert asked(of["prm"]) == "2 questions, 3 seeds"
+    assert asked(compared({1: picks})[1]["prm"]) == "6 questions"
 
 
 def test_the_figure_stands_beside_its_numbers(tmp_path):

@@ -20,10 +20,10 @@ FIXED = {VOTE: ("#009E73", "^", "-"), ANY: ("grey", "", ":")}
 
 
 def write_csv(path: Path, panels: Mapping[str, Curve]) -> Path:
-    """panel, n, method, right, low, high, questions; a line a point."""
+    """panel, n, method, right, low, high, picks (questions times seeds); a line a point."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["panel", "n", "method", "right", "low", "high", "questions"])
+    writer.writerow(["panel", "n", "method", "right", "low", "high", "picks"])
     for title, curve in panels.items():
         for n, found in curve.items():
             for name, m in found.items():
@@ -31,6 +31,12 @@ def write_csv(path: Path, panels: Mapping[str, Curve]) -> Path:
                 writer.writerow([title, n, name, m.value, low, high, m.n_asked])
     write_atomic(path, text.getvalue())
     return path
+
+
+def asked(m: Measurement) -> str:
+    """How many questions a share is over: the picks of several seeds are on the same ones."""
+    n_seeds = max(len(m.seeds), 1)
+    return f"{m.n_asked // n_seeds} questions" + (f", {n_seeds} seeds" if n_seeds > 1 else "")
 
 
 def draw_best_of(folder: Path, panels: Mapping[str, Curve], stem: str = "best_of_n") -> Path:
@@ -58,9 +64,7 @@ def draw_best_of(folder: Path, panels: Mapping[str, Curve], stem: str = "best_of
                 ax.fill_between(*zip(*bands, strict=True), color=colour, alpha=0.15, lw=0)
         ax.set_xscale("log", base=2)
         ax.set_xticks(list(curve), [str(n) for n in curve])
-        ax.set(
-            xlabel="n, replies to choose from", title=f"{title} ({first[methods[0]].n_asked} questions)", ylim=(0, 1.02)
-        )
+        ax.set(xlabel="n, replies to choose from", title=f"{title} ({asked(first[methods[0]])})", ylim=(0, 1.02))
         ax.grid(alpha=0.3)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("share of questions answered right (95% Wilson)")
