@@ -37,7 +37,7 @@ from uphold.train.process.choose import convincing, efficiency_interval
 from uphold.train.process.labels import Labelled
 
 BUDGETS = (100, 200, 400)
-N_START, N_STEPS, N_BEST = 50, 100, 32
+N_START, N_STEPS, N_BEST = 50, 80, 32
 N_ASKED, N_EACH = 500, 4
 
 
@@ -69,10 +69,37 @@ def run(at: str, pool: list[Labelled], drawn: Drawn, seed: int) -> dict[str, dic
     return found
 
 
+def told(runs: list[dict[str, dict[int, list[bool]]]], drawn: Drawn, pool: list[Labelled]) -> dict[str, Any]:
+    """The result of the seeds so far: label efficiency, and both arms at every number of labelled replies."""
+    hits = {name: {n: [of[name][n] for of in runs] for n in BUDGETS} for name in ("active", "uniform")}
+    ratio, interval, defined = efficiency_interval(hits["active"], hits["uniform"])
+    seeds = list(range(len(runs)))
+    about: dict[str, Any] = {"groups": [s.id for s in drawn.samples] * len(runs), "seeds": seeds}
+    flat = {name: {n: [hit for of in runs for hit in of] for n, runs in by.items()} for name, by in hits.items()}
+    return {
+        "n_pool": len(pool),
+        "wrong_in_pool": sum(x.right == 0 for x in pool) / len(pool),
+        "start_labels": N_START,
+        "label_efficiency": {"value": ratio, "interval": [interval.low, interval.high], "method": interval.method,
+                             "n_questions": len(drawn.samples), "seeds": seeds, "resamples_defined": defined},
+        "by_labels": {
+            str(n): {
+                **{name: measure.proportion(f"right, {name}", of[n], **about).model_dump(mode="json")
+                   for name, of in flat.items()},
+                "difference": measure.paired_difference("active - uniform", flat["uniform"][n], flat["active"][n],
+                                                        **about).model_dump(mode="json"),
+                "by_seed": {name: [sum(of) / len(of) for of in by[n]] for name, by in hits.items()},
+            }
+            for n in BUDGETS
+        },
+        "published": PUBLISHED,
+    }  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--split", default="test", choices=("validation", "test"))
-    parser.add_argument("--questions", type=int, default=200)
+    parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--asked-seed", type=int, default=1, help="of the questions, as in process.py")
     parser.add_argument("--work", type=Path, help="where process.py kept its solver and replies")
@@ -91,38 +118,22 @@ def main() -> None:
         to_label = chains.samples("train", N_ASKED, derive(0, "selection"))
         pool = labelled_by(chains, replies(solver, to_label, N_EACH, derive(0, "selection pool"), work))
         print("pool", len(pool), round(time.monotonic() - began), flush=True)
-        runs = [run(at, pool, drawn, seed) for seed in range(a.seeds)]
-    hits = {name: {n: [of[name][n] for of in runs] for n in BUDGETS} for name in ("active", "uniform")}
-    ratio, interval, defined = efficiency_interval(hits["active"], hits["uniform"])
-    groups = [s.id for s in drawn.samples] * a.seeds
-    flat = {name: {n: [hit for of in runs for hit in of] for n, runs in by.items()} for name, by in hits.items()}
-    seeds = list(range(a.seeds))
-    result = {
-        "machine": machine(),
-        "command": f"python benchmarks/process_selection.py --split {a.split} --questions {a.questions} --seeds {a.seeds}",
-        "split": a.split,
-        "n_pool": len(pool),
-        "wrong_in_pool": sum(x.right == 0 for x in pool) / len(pool),
-        "start_labels": N_START,
-        "label_efficiency": {"value": ratio, "interval": [interval.low, interval.high], "method": interval.method,
-                             "n_questions": len(drawn.samples), "seeds": seeds, "resamples_defined": defined},
-        "by_labels": {
-            str(n): {
-                **{name: measure.proportion(f"right, {name}", of[n], groups=groups, seeds=seeds).model_dump(mode="json")
-                   for name, of in flat.items()},
-                "difference": measure.paired_difference("active - uniform", flat["uniform"][n], flat["active"][n],
-                                                        groups=groups, seeds=seeds).model_dump(mode="json"),
-                "by_seed": {name: [sum(of) / len(of) for of in by[n]] for name, by in hits.items()},
+        runs = []
+        for seed in range(a.seeds):
+            runs.append(run(at, pool, drawn, seed))
+            result = told(runs, drawn, pool) | {
+                "machine": machine(),
+                "command": f"python benchmarks/process_selection.py --split {a.split} --questions {a.questions} --seeds {a.seeds}",
+                "split": a.split,
+                "wall_s": round(time.monotonic() - began, 1),
             }
-            for n in BUDGETS
-        },
-        "published": PUBLISHED,
-        "wall_s": round(time.monotonic() - began, 1),
-    }  # fmt: skip
-    write_json(a.out, result)
+            write_json(a.out, result)  # what stands stays, should the rest be stopped
     print(result["label_efficiency"])
     for n, of in result["by_labels"].items():
-        print(n, {name: (round(of[name]["value"], 3), of[name]["interval"]) for name in (*hits, "difference")})
+        print(
+            n,
+            {name: (round(of[name]["value"], 3), of[name]["interval"]) for name in ("active", "uniform", "difference")},
+        )
 
 
 if __name__ == "__main__":
