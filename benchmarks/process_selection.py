@@ -2,12 +2,12 @@
 
     python benchmarks/process_selection.py
 
-The solver errs in shared ways (`process.py`). Both arms start from the same 50 labelled replies. Active: the PRM learnt from those scores
+The solver errs in shared ways (`process.py`). Both arms start from the same 12 labelled replies. Active: the PRM learnt from those scores
 the pool, and the rest of the budget is labelled as `choose.convincing` picks it (four in five the wrong answers it rates highest);
-uniform: the rest is drawn. Those 50 count in both. Every PRM starts from the solver and is trained for the same number of steps; accuracy
-is best of 32 on the same questions of `test`, the first ones of process.py. Label efficiency: ratio of labelled replies at equal accuracy
-by straight lines in log labels, as in the paper; its interval draws seeds and questions. Set beforehand, not tuned: numbers of
-labels and steps of training; the rest is process.py's. Written to results/process_selection.json.
+uniform: the rest is drawn. Those 12 count in both. Every PRM starts from the solver and is trained for the same number of steps; accuracy
+is best of 32 on the same questions of `test`, none of them asked by process.py. Label efficiency: ratio of labelled replies at equal
+accuracy by straight lines in log labels, as in the paper; its interval draws seeds and questions. On `validation` the PRM gains nothing
+above 100 replies (1,200 labels of steps), so the numbers of replies end there. Written to results/process_selection.json after every seed.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from startup import machine
 
 from uphold import models
 from uphold.core import measure, registry
-from uphold.core.files import write_json
+from uphold.core.files import finite, write_json
 from uphold.core.progress import quiet
 from uphold.core.seeds import derive
 from uphold.train.process.bestof import Drawn, outcomes
 from uphold.train.process.choose import convincing, efficiency_interval
 from uphold.train.process.labels import Labelled
 
-BUDGETS = (100, 200, 400)
-N_START, N_STEPS, N_BEST = 50, 80, 32
+BUDGETS = (25, 50, 100)
+N_START, N_STEPS, N_BEST = 12, 80, 32
 N_ASKED, N_EACH = 500, 4
 
 
@@ -80,7 +80,8 @@ def told(runs: list[dict[str, dict[int, list[bool]]]], drawn: Drawn, pool: list[
         "n_pool": len(pool),
         "wrong_in_pool": sum(x.right == 0 for x in pool) / len(pool),
         "start_labels": N_START,
-        "label_efficiency": {"value": ratio, "interval": [interval.low, interval.high], "method": interval.method,
+        "label_efficiency": {"value": finite(ratio), "interval": [finite(interval.low), finite(interval.high)],
+                             "method": f"{interval.method}; null: beyond all numbers, or not defined",
                              "n_questions": len(drawn.samples), "seeds": seeds, "resamples_defined": defined},
         "by_labels": {
             str(n): {
@@ -101,13 +102,14 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=("validation", "test"))
     parser.add_argument("--questions", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--asked-seed", type=int, default=1, help="of the questions, as in process.py")
-    parser.add_argument("--work", type=Path, help="where process.py kept its solver and replies")
+    parser.add_argument("--asked-seed", type=int, default=2, help="of the questions; another one than process.py's")
+    parser.add_argument("--work", type=Path, help="where process.py kept its solver")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "process_selection.json")
     a = parser.parse_args()
     quiet()
     torch.set_num_threads(1)
     began = time.monotonic()
+    settings = [f"--{k.replace('_', '-')} {getattr(a, k)}" for k in ("split", "questions", "seeds", "asked_seed")]
     chains = registry.get("chains", REGIMES["shared"])
     with tempfile.TemporaryDirectory() as scratch:
         work = (a.work or Path(scratch)) / "shared"
@@ -123,7 +125,7 @@ def main() -> None:
             runs.append(run(at, pool, drawn, seed))
             result = told(runs, drawn, pool) | {
                 "machine": machine(),
-                "command": f"python benchmarks/process_selection.py --split {a.split} --questions {a.questions} --seeds {a.seeds}",
+                "command": " ".join(["python benchmarks/process_selection.py", *settings]),
                 "split": a.split,
                 "wall_s": round(time.monotonic() - began, 1),
             }
