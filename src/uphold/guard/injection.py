@@ -27,7 +27,7 @@ from uphold.guard.injection_data import document, generated
 from uphold.guard.scale import fit_scale
 
 N_ORDERS, N_CLEAN, N_HELD_OUT = 1500, 700, 600
-STRENGTHS = (0.01, 0.03, 0.1, 0.3)
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1)
 """inverse strengths of regularisation to choose from, by AUROC on whole documents of the validation part"""
 _MAX_ORDER = 300
 
