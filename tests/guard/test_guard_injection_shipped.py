@@ -1,7 +1,4 @@
-"""`builtin:injection` as it ships: it opens, what is plain scores highest, and it leaves ordinary mail alone.
-
-Left out, because it does not hold: that every plain injection is flagged (docs/injection.md).
-"""
+"""`builtin:injection` as it ships: it opens, flags what is plain where it stands, and leaves ordinary mail alone."""
 
 from __future__ import annotations
 
@@ -20,13 +17,11 @@ def detector():
     return Guard.load("builtin:injection")
 
 
-def test_a_plain_injection_stands_out_where_it_is_and_clean_mail_is_not_flagged(detector):
+def test_a_plain_injection_is_flagged_where_it_is_and_clean_mail_is_not(detector):
     text = CLEAN.replace("\nBest", f"\n{ORDER}\nBest")
     clean, attacked = detector.score([prompt(CLEAN), prompt(text)])
-    assert not clean.flagged
-    assert attacked.score > clean.score + 0.2
-    top = max(detector.spans(text), key=lambda span: span.score)
-    assert text[top.start : top.end].strip() == ORDER
+    assert (clean.flagged, attacked.flagged) == (False, True)
+    assert [text[s.start : s.end].strip() for s in detector.spans(text) if s.flagged] == [ORDER]
 
 
 def test_it_names_its_sources_with_licences_and_fits_the_package(detector, tmp_path):

@@ -51,7 +51,7 @@ class EncoderSettings(Record):
     training. fpr_budget, level: see `choose_threshold`.
     """
 
-    n_steps: int = Field(default=300, ge=1)
+    n_steps: int = Field(default=240, ge=1)
     runs: int = Field(default=1, ge=1, le=16)
     lr: float = Field(default=2e-4, gt=0)
     twin: float = Field(default=0.5, ge=0)
@@ -64,7 +64,7 @@ class EncoderSettings(Record):
     freeze_embeddings: bool = True
     weight_decay: float = 0.01
     precision: Precision = "auto"
-    eval_every: int = Field(default=150, ge=1)
+    eval_every: int = Field(default=120, ge=1)
     patience: int = Field(default=3, ge=1)
     fpr_budget: float = Field(default=0.01, gt=0.0, lt=1.0)
     level: float = Field(default=0.95, gt=0.0, lt=1.0)
