@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def prm(
     model: Annotated[str, typer.Argument(help="Where it starts: builtin:clerk or hf:PATH of a causal model.")],
-    data: Annotated[str, typer.Option(help="JSONL of replies with labelled steps, or chains: builtin:refund, builtin:invoice.")],
+    data: Annotated[
+        str, typer.Option(help="JSONL of replies with labelled steps, or chains: builtin:refund, builtin:invoice.")
+    ],
     out: Out,
     outcome: Annotated[bool, typer.Option("--outcome", help="Learn whether the whole reply is right (ORM).")] = False,
     aggregate: Annotated[str | None, typer.Option(help="How steps make one score: product, min, last or mean.")] = None,
