@@ -21,9 +21,8 @@ from uphold.core.errors import Unsupported, UpholdError
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(
-    days=1
-)  # while the first process alone asks a judge; one that dies is noticed at once all the same
+# how long processes wait while the first alone asks a judge; one that dies is noticed at once all the same
+PATIENCE = timedelta(days=1)
 
 
 def join() -> None:

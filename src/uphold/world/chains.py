@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from uphold.core.records import Sample
@@ -38,13 +38,7 @@ class RefundChains:
 
     def samples(self, split: str, n: int, seed: int) -> list[Sample]:
         """`n` distinct refund questions within the window; a question belongs to the split that the hash of its words says."""
-        rng = random.Random(derive(seed, "refund chains", split))
-        found: dict[str, Sample] = {}
-        while len(found) < n:
-            s = tasks.refund(rng)
-            if _in_time(s) and split_of(s.prompt, SHARES, "chains") == split:
-                found.setdefault(s.id, s.model_copy(update={"split": split, "group": s.id}))
-        return list(found.values())
+        return of_split(_ask, split, n, random.Random(derive(seed, "refund chains", split)), "chains")
 
     def check(self, sample: Sample, steps: Sequence[str]) -> list[bool]:
         """Whether each step is the one of the right chain in its place (spacing and case aside)."""
@@ -55,6 +49,16 @@ class RefundChains:
         habit = HABITS.get(_product(sample).department) if self.is_shared else rng.choice(SLIPS)
         wrong = habit is not None and rng.random() < (HABIT if self.is_shared else SCATTERED)
         return slipped(sample, str(habit), rng) if wrong else str(sample.expected)
+
+
+def of_split(ask: Callable[[random.Random], Sample], split: str, n: int, rng: random.Random, salt: str) -> list[Sample]:
+    """`n` distinct questions that `ask` draws; each belongs to the split that the hash of its words says."""
+    found: dict[str, Sample] = {}
+    while len(found) < n:
+        s = ask(rng)
+        if split_of(s.prompt, SHARES, salt) == split:
+            found.setdefault(s.id, s.model_copy(update={"split": split, "group": s.id}))
+    return list(found.values())
 
 
 def slipped(sample: Sample, slip: str, rng: random.Random) -> str:
@@ -75,8 +79,11 @@ def _product(sample: Sample) -> Product:
     return next(p for p in products() if p.name == sample.meta["product"])
 
 
-def _in_time(sample: Sample) -> bool:
-    return int(sample.meta["days"]) <= _product(sample).window_days
+def _ask(rng: random.Random) -> Sample:
+    """A refund question within the product's window."""
+    while int((s := tasks.refund(rng)).meta["days"]) > _product(s).window_days:
+        pass
+    return s
 
 
 def matched(right: str, steps: Sequence[str]) -> list[bool]:

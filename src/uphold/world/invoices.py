@@ -18,8 +18,8 @@ from typing import Any
 
 from uphold.core.records import Message, Sample
 from uphold.core.registry import register
-from uphold.core.seeds import derive, split_of
-from uphold.world.chains import HABITS, SHARES, SLIPS, matched
+from uphold.core.seeds import derive
+from uphold.world.chains import HABITS, SLIPS, matched, of_split
 from uphold.world.knowledge import Product, products
 
 N_ITEMS = 3
@@ -53,13 +53,7 @@ class InvoiceChains:
 
     def samples(self, split: str, n: int, seed: int) -> list[Sample]:
         """`n` distinct questions; a question belongs to the split that the hash of its words says."""
-        rng = random.Random(derive(seed, "invoice chains", split))
-        found: dict[str, Sample] = {}
-        while len(found) < n:
-            s = _ask(rng)
-            if split_of(s.prompt, SHARES, "invoices") == split:
-                found.setdefault(s.id, s.model_copy(update={"split": split, "group": s.id}))
-        return list(found.values())
+        return of_split(_ask, split, n, random.Random(derive(seed, "invoice chains", split)), "invoices")
 
     def check(self, sample: Sample, steps: Sequence[str]) -> list[bool]:
         """Whether each step is the one of the right chain in its place (spacing and case aside)."""
