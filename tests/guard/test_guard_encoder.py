@@ -245,6 +245,19 @@ def test_the_loss_on_orders_is_log_two_for_a_blank_head_and_reaches_the_encoder(
     assert all(p.grad is not None for name, p in model.encoder.named_parameters() if "layer.0" in name)
 
 
+def test_orders_are_learnt_beside_harm_unless_they_weigh_nothing(backbone_folder, parts):
+    short = QUICK.model_copy(update={"n_steps": 3, "eval_every": 3})
+
+    def weights(beside, weight):
+        of = short.model_copy(update={"beside": weight})
+        fitted = fit_encoder(read_backbone(backbone_folder), parts, ("papers",), seed=2, settings=of, beside=beside)
+        return torch.cat([p.detach().flatten() for p in fitted.guard.model.encoder.parameters()])
+
+    alone = weights(Beside(), 0.3)
+    assert torch.equal(weights(BESIDE, 0.0), alone)
+    assert not torch.equal(weights(BESIDE, 0.3), alone)
+
+
 def test_training_that_was_killed_goes_on_to_the_same_weights(backbone_folder, parts, tmp_path, monkeypatch):
     short = QUICK.model_copy(update={"n_steps": 8, "eval_every": 3})
     of = {"seed": 2, "settings": short, "beside": BESIDE}

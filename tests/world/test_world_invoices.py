@@ -8,7 +8,9 @@ import pytest
 
 from uphold.core import registry
 from uphold.core.records import Message, Sample
+from uphold.core.seeds import split_of
 from uphold.train.process.steps import answer_of, is_right, split_steps
+from uphold.world.chains import SHARES
 from uphold.world.invoices import Item, chain, items_of
 from uphold.world.knowledge import products
 
@@ -99,3 +101,11 @@ def test_questions_are_distinct_and_those_of_two_splits_do_not_meet():
     assert not train & test
     assert CHAINS.samples("test", 3, 0) == CHAINS.samples("test", 3, 0)
     assert CHAINS.samples("test", 3, 0) != CHAINS.samples("test", 3, 1)
+
+
+@pytest.mark.parametrize(("name", "salt"), [("builtin:invoice", "invoices"), ("builtin:refund", "chains")])
+def test_a_question_is_of_the_split_that_its_words_say(name, salt):
+    for split in SHARES:
+        drawn = registry.get("chains", name).samples(split, 40, 1)
+        assert len({s.id for s in drawn}) == 40
+        assert {split_of(s.prompt, SHARES, salt) for s in drawn} == {split}
